@@ -1,0 +1,115 @@
+// The constructor: decides by argv alone what this process is, before Go starts.
+#define _GNU_SOURCE
+#include "prelude.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#ifndef __GLIBC__
+#error "the constructor takes argc and argv from glibc; other C libraries pass none"
+#endif
+
+struct prelude prelude = {.role = ROLE_PLAIN, .peer = -1, .front_alive = -1};
+
+// Words after which nothing is run in a container. They must be the first word, as cli.md has
+// them, so that no table of flags is needed here; cmd/dlrun tests that its verbs and this list agree.
+static const char *const plain[] = {
+	"save", "pull", "export", "add", "link", "unpack", "inspect", "id", "verify", "cache", "doctor",
+	"version", "help", "completion", "__complete", "__completeNoDesc", "-h", "--help", "--version", NULL,
+};
+
+bool prelude_is_run(const char *word)
+{
+	for (int i = 0; plain[i]; i++)
+		if (!strcmp(word, plain[i]))
+			return false;
+	return true;
+}
+
+// What the front passes on. TTIN and TTOU are the terminal's answer to a reader or writer in the
+// background and concern the process that reads or writes alone.
+static const int passed_on[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH, SIGCONT, SIGTSTP};
+
+static void die(const char *what)
+{
+	fprintf(stderr, "dlrun: cannot start: %s: %s\n", what, strerror(errno));
+	_exit(125);
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+	size_t n = strlen(s), m = strlen(end);
+	return n >= m && !strcmp(s + n - m, end);
+}
+
+static void __attribute__((constructor)) start(int argc, char **argv)
+{
+	if (argc < 2 || getenv("_LIBCONTAINER_INITPIPE"))
+		return; // libcontainer's own constructor takes over
+	if (!strcmp(argv[1], "__enter"))
+		enter_command(argc, argv);
+	if (!prelude_is_run(argv[1]) || ends_with(argv[0], "git-annex-remote-dlrun") || ends_with(argv[0], ".test"))
+		return;
+
+	sigset_t set, callers;
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	for (int sig = 1; sig < 64; sig++) {
+		struct sigaction old;
+		if (!sigaction(sig, NULL, &old) && old.sa_handler == SIG_IGN)
+			prelude.ignored |= (uint64_t)1 << (sig - 1);
+	}
+	// A signal that is both blocked and ignored is still queued: what the caller ignores
+	// (nohup, a background job of a script) must stay out of the set.
+	for (size_t i = 0; i < sizeof passed_on / sizeof *passed_on; i++)
+		if (!(prelude.ignored >> (passed_on[i] - 1) & 1))
+			sigaddset(&set, passed_on[i]);
+	sigprocmask(SIG_BLOCK, &set, &callers);
+
+	int peers[2], alive[2];
+	prelude.shared = mmap(NULL, sizeof *prelude.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (prelude.shared == MAP_FAILED)
+		die("mmap");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, peers) || pipe2(alive, O_CLOEXEC))
+		die("socketpair");
+	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+
+	pid_t inside = fork();
+	if (inside < 0)
+		die("fork");
+	if (inside == 0) {
+		close(peers[0]);
+		close(alive[1]);
+		// A group of its own: what the terminal or killpg sends to the caller's group goes
+		// through the front alone, once.
+		setpgid(0, 0);
+		prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+		sigprocmask(SIG_SETMASK, &callers, NULL);
+		prelude.role = ROLE_INSIDE;
+		prelude.peer = peers[1];
+		prelude.front_alive = alive[0];
+		namespaces_enter();
+		return;
+	}
+	close(peers[1]);
+	close(alive[0]);
+	pid_t outside = fork();
+	if (outside < 0)
+		die("fork");
+	if (outside == 0) {
+		close(alive[1]);
+		sigprocmask(SIG_SETMASK, &callers, NULL);
+		prelude.role = ROLE_OUTSIDE;
+		prelude.peer = peers[0];
+		return;
+	}
+	close(peers[0]);
+	front_run(outside, inside, &set);
+}

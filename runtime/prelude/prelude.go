@@ -1,0 +1,75 @@
+package prelude
+
+/*
+#include <stdlib.h>
+#include "prelude.h"
+*/
+import "C"
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"unsafe"
+)
+
+// Role is what this process is in a run.
+type Role int
+
+const (
+	Plain   Role = C.ROLE_PLAIN   // nothing is run: the caller's only process
+	Outside Role = C.ROLE_OUTSIDE // the caller's side of a run
+	Inside  Role = C.ROLE_INSIDE  // the side in the namespaces
+)
+
+// Self returns this process's role.
+func Self() Role { return Role(C.prelude.role) }
+
+// IsRun reports whether a command line whose first word is word runs something in a container.
+func IsRun(word string) bool {
+	s := C.CString(word)
+	defer C.free(unsafe.Pointer(s))
+	return bool(C.prelude_is_run(s))
+}
+
+// Peer returns the socket between outside and inside. It may be called once.
+func Peer() *os.File { return os.NewFile(uintptr(C.prelude.peer), "peer") }
+
+// FrontAlive returns a pipe that reads EOF when the front has died. For the inside, once.
+func FrontAlive() *os.File { return os.NewFile(uintptr(C.prelude.front_alive), "front") }
+
+// Ignored returns the signals that the caller had set to be ignored, bit N-1 for signal N.
+func Ignored() uint64 { return uint64(C.prelude.ignored) }
+
+// SetCommand tells the front which process signals are for; 0 for none any more.
+func SetCommand(pid int) {
+	C.prelude.shared.command = C.pid_t(pid)
+	_ = syscall.Kill(os.Getppid(), syscall.SIGCHLD) // it may hold a signal that came too early
+}
+
+// EndTree kills and reaps every descendant of this process, daemonised ones included.
+func EndTree() { C.tree_end() }
+
+// EnterError says which step into the namespaces the kernel refused. It wraps the errno.
+type EnterError struct {
+	Step string
+	Err  syscall.Errno
+}
+
+func (e *EnterError) Error() string { return fmt.Sprintf("%s: %v", e.Step, e.Err) }
+func (e *EnterError) Unwrap() error { return e.Err }
+
+// Entered returns nil where the inside is in its namespaces, else an *EnterError.
+func Entered() error {
+	steps := map[C.enum_step]string{
+		C.STEP_UNSHARE:   "cannot make a user namespace",
+		C.STEP_SETGROUPS: "cannot set up the user namespace (setgroups)",
+		C.STEP_UIDMAP:    "cannot map the user id",
+		C.STEP_GIDMAP:    "cannot map the group id",
+		C.STEP_MOUNTS:    "cannot change mounts in the user namespace",
+	}
+	if C.prelude.failed == C.STEP_NONE {
+		return nil
+	}
+	return &EnterError{Step: steps[C.prelude.failed], Err: syscall.Errno(C.prelude.err)}
+}
