@@ -1,0 +1,27 @@
+// Package runtime turns an OCI runtime spec into a process, its signals and its exit code, for an ordinary
+// user: no daemon, no setuid helper, no subordinate ids, no cgroup right, no XDG_RUNTIME_DIR.
+//
+// A run is three processes (package prelude). The outside calls Run, which hands spec and options over the
+// socket between them and returns; the inside, already in its namespaces, serves that call:
+//
+//	outside                     inside                                     libcontainer's init
+//	Run(spec) ── request ─────▶ lock the scratch directory
+//	   ◀── accepted ──────────  clone every bind source (open_tree)
+//	exit 0                      mount the root, then each mount in order
+//	                            libcontainer: Create, Start ─────────────▶ pivot, masks, capabilities
+//	                            affinity of the caller, Exec ────────────▶ seccomp, exec "__enter"
+//	                            wait; end the tree; remove scratch         own uid, chdir, exec CMD
+//
+// The order of setup is the order of spec.Mounts. The first is the root ("/", type overlay). What libcontainer
+// would do slowly or not at all for an ordinary user is done here: the overlay, binds by file descriptor,
+// /dev, the user's lines in passwd and group. It is left what it is good at.
+//
+// Sources are opened before the root is mounted, so that no bind shows the root again. Targets are resolved inside the
+// root, never on the host, whatever symbolic links the image holds; what is missing is made only on file
+// systems of this run (root, scratch, tmpfs), never in a directory that was bound from the host.
+//
+// A seat is left for joining: Handles holds both user namespaces and the mounts of a running command by file descriptor.
+//
+// On disk: one directory a run below SCRATCH/dlrun-UID, mode 0700, held by a shared flock and removed at the end or
+// by the next run (scratch.go).
+package runtime

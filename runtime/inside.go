@@ -1,0 +1,89 @@
+package runtime
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+
+	"github.com/opencontainers/runc/libcontainer"
+	_ "github.com/opencontainers/runc/libcontainer/nsenter" // its C constructor, for libcontainer's init
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"github.com/dlrun/dlrun/runtime/prelude"
+)
+
+// Init must be the first call of main. In libcontainer's init it does not return.
+func Init() {
+	if len(os.Args) == 2 && os.Args[1] == "init" && os.Getenv("_LIBCONTAINER_INITPIPE") != "" {
+		libcontainer.Init()
+	}
+}
+
+// Serve answers the outside until it has handed over a run or has gone, and returns the exit code of the run.
+// An error means that the command was not run; it has been told to nobody yet, unless code is 0.
+func Serve() (code int, err error) {
+	// Libcontainer warns on every start that a container without a cgroup and without a pid namespace of its own
+	// cannot be killed as a whole; the subreapers do that here.
+	logrus.SetOutput(io.Discard)
+	logrus.SetLevel(logrus.FatalLevel)
+	// What is sent to every process of a job step (Slurm) must not end the inside before the command.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM)
+
+	peer := prelude.Peer()
+	enc, dec := json.NewEncoder(peer), json.NewDecoder(peer)
+	for {
+		var r request
+		if err := dec.Decode(&r); err != nil {
+			if errors.Is(err, io.EOF) {
+				return 0, nil // the outside has ended without a run, and has said why
+			}
+			return 125, err
+		}
+		if err := prelude.Entered(); err != nil {
+			return 0, enc.Encode(refuse(explain(err)))
+		}
+		if r.Overlay != "" {
+			if err := enc.Encode(refuse(tryOverlay(r.Overlay))); err != nil {
+				return 125, err
+			}
+			continue
+		}
+		return serveRun(r.Run, peer, enc)
+	}
+}
+
+func refuse(err error) reply {
+	if err == nil {
+		return reply{}
+	}
+	a := reply{Error: err.Error()}
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		a.Hint = h.Hint()
+	}
+	return a
+}
+
+func serveRun(j *job, peer *os.File, enc *json.Encoder) (int, error) {
+	scratch, err := holdScratch(j.Options.Scratch)
+	if e := enc.Encode(refuse(err)); err != nil || e != nil {
+		return 0, e
+	}
+	_ = peer.Close()
+	go endWithFront(scratch)
+	code, err := run(j, scratch)
+	prelude.EndTree()
+	scratch.remove()
+	return code, err
+}
+
+// endWithFront waits for the death of the front, then ends everything.
+func endWithFront(s *Scratch) {
+	_, _ = prelude.FrontAlive().Read(make([]byte, 1))
+	prelude.EndTree()
+	s.remove()
+	os.Exit(128 + int(unix.SIGKILL))
+}

@@ -1,0 +1,228 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// rootfs is the mounted root and which of its mounts belong to this run alone.
+type rootfs struct {
+	fd   int
+	ours map[uint64]bool // ids of the mounts in which a missing mount point may be made
+}
+
+func (r *rootfs) close() { _ = unix.Close(r.fd) }
+
+// overlay is the first mount of a spec, taken apart.
+type overlay struct {
+	lower       []string // topmost first
+	upper, work string
+	flags       []string
+}
+
+func parseOverlay(m specs.Mount) (overlay, error) {
+	var o overlay
+	if m.Destination != "/" || m.Type != "overlay" {
+		return o, fmt.Errorf("the first mount must be an overlay at /, not %s at %s", m.Type, m.Destination)
+	}
+	for _, opt := range m.Options {
+		key, value, _ := strings.Cut(opt, "=")
+		switch key {
+		case "lowerdir+":
+			o.lower = append(o.lower, value)
+		case "upperdir":
+			o.upper = value
+		case "workdir":
+			o.work = value
+		default:
+			o.flags = append(o.flags, opt)
+		}
+	}
+	return o, nil
+}
+
+// mountRoot mounts the overlay at s.Root.Path.
+func mountRoot(s *specs.Spec, scratch *Scratch) (*rootfs, error) {
+	if len(s.Mounts) == 0 {
+		return nil, errors.New("the spec has no root mount")
+	}
+	o, err := parseOverlay(s.Mounts[0])
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range []string{o.upper, o.work, s.Root.Path} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, fmt.Errorf("make the writable layer: %w", err)
+		}
+	}
+	if err := copyRootMode(o); err != nil {
+		return nil, err
+	}
+	fd, err := o.mount()
+	if err != nil {
+		return nil, fmt.Errorf("mount the image's layers: %w", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, s.Root.Path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return nil, fmt.Errorf("mount the image's layers at %s: %w", s.Root.Path, err)
+	}
+	scratch.root = s.Root.Path
+	top, err := unix.Open(s.Root.Path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open the root: %w", err)
+	}
+	r := &rootfs{fd: top, ours: map[uint64]bool{}}
+	id, err := mountID(top)
+	if err != nil {
+		return nil, err
+	}
+	r.ours[id] = true
+	return r, nil
+}
+
+// copyRootMode gives the upper directory, which stands for "/" inside, mode and time of the image's.
+func copyRootMode(o overlay) error {
+	var st unix.Stat_t
+	if err := unix.Stat(o.lower[0], &st); err != nil {
+		return fmt.Errorf("layer %s: %w", o.lower[0], err)
+	}
+	if err := unix.Chmod(o.upper, st.Mode&0o7777|0o700); err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(unix.AT_FDCWD, o.upper, []unix.Timespec{st.Atim, st.Mtim}, 0)
+}
+
+// mount returns the overlay, detached.
+func (o overlay) mount() (int, error) {
+	ctx, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return 0, fmt.Errorf("fsopen: %w", err)
+	}
+	defer unix.Close(ctx)
+	options := o.flags
+	for _, l := range o.lower {
+		options = append(options, "lowerdir+="+l)
+	}
+	if o.upper != "" {
+		// volatile (5.10): what is written here vanishes, no sync must wait for it.
+		options = append(options, "upperdir="+o.upper, "workdir="+o.work, "volatile")
+	}
+	for _, opt := range options {
+		if err := fsconfig(ctx, opt); err != nil {
+			return 0, err
+		}
+	}
+	return fsmount(ctx)
+}
+
+// tryOverlay mounts two empty layers below dir as a run would, and takes them away again.
+func tryOverlay(dir string) error {
+	trial, err := os.MkdirTemp(dir, "overlay-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(trial)
+	o := overlay{flags: []string{"userxattr"}}
+	for _, l := range []string{"a", "b"} {
+		layer := filepath.Join(trial, l)
+		if err := os.Mkdir(layer, 0o755); err != nil {
+			return err
+		}
+		o.lower = append(o.lower, layer)
+	}
+	fd, err := o.mount()
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
+
+// attach puts a detached mount at path inside the root.
+func (r *rootfs) attach(source int, path string, ours bool) error {
+	dir, err := isDir(source)
+	if err != nil {
+		return err
+	}
+	target, err := r.target(path, dir)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(target)
+	if err := unix.MoveMount(source, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
+		if targetDir, e := isDir(target); e == nil && targetDir != dir {
+			return fmt.Errorf("cannot mount over %s: one is a directory, the other is a file", path)
+		}
+		return fmt.Errorf("mount at %s: %w", path, err)
+	}
+	if !ours {
+		return nil
+	}
+	id, err := mountID(source)
+	if err != nil {
+		return err
+	}
+	r.ours[id] = true
+	return nil
+}
+
+// linkDevices makes the links that programs expect in /dev. libcontainer would make them too, each by way of a new
+// procfs handle; see containerConfig.
+func (r *rootfs) linkDevices() error {
+	dev, err := r.target("/dev", true)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dev)
+	for name, to := range map[string]string{
+		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
+		"ptmx": "pts/ptmx", "core": "/proc/kcore",
+	} {
+		if err := unix.Symlinkat(to, dev, name); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("link /dev/%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// makeDir makes path inside the root where it is missing.
+func (r *rootfs) makeDir(path string) error {
+	fd, err := r.target(path, true)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
+
+func isDir(fd int) (bool, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return false, os.NewSyscallError("fstat", err)
+	}
+	return st.Mode&unix.S_IFMT == unix.S_IFDIR, nil
+}
+
+// mountID tells mounts apart, also two of one file system.
+func mountID(fd int) (uint64, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err == nil && st.Mask&unix.STATX_MNT_ID != 0 {
+		return st.Mnt_id, nil
+	}
+	// before Linux 5.8
+	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(info)) {
+		var id uint64
+		if _, err := fmt.Sscanf(line, "mnt_id: %d", &id); err == nil {
+			return id, nil
+		}
+	}
+	return 0, errors.New("the kernel does not tell mount ids")
+}
