@@ -1,0 +1,71 @@
+# make build | demo | test | bench | deps | install PREFIX=… | reproducible | clean
+# make lint | unit | sessions | fuzz
+
+GO      ?= go
+PREFIX  ?= /usr/local
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+TAGS    := seccomp netgo osusergo
+FUZZTIME ?= 30s
+
+STATIC  := CGO_ENABLED=1 $(GO) build -trimpath -tags "$(TAGS)" \
+           -ldflags '-s -w -buildid= -extldflags "-static -Wl,--build-id=none" -X main.version=$(VERSION)'
+GOTEST  := $(GO) test -tags "$(TAGS)"
+LINT    := $(GO) tool -modfile=test/tools/go.mod staticcheck -tags "$(TAGS)"
+
+.PHONY: build demo test bench deps deps-build deps-test install reproducible clean lint unit sessions fuzz
+.DELETE_ON_ERROR:
+
+build: deps-build
+	@mkdir -p bin
+	$(STATIC) -o bin/dlrun ./cmd/dlrun
+	@test/static.sh bin/dlrun
+
+deps:
+	@test/deps.sh install build test
+
+deps-build:
+	@test/deps.sh check build
+
+deps-test:
+	@test/deps.sh check test
+
+demo:
+	@test/deps.sh install build
+	@$(MAKE) --no-print-directory build
+	@test/demo.sh
+
+test: deps-test lint unit sessions
+
+lint:
+	@out=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	  test -z "$$out" || { echo "gofmt -w $$out" >&2; exit 1; }
+	$(GO) vet -tags "$(TAGS)" ./...
+	$(LINT) ./...
+
+unit: deps-build
+	$(GOTEST) -v $$($(GO) list -tags "$(TAGS)" ./... | grep -v '/test$$')
+
+# The sessions need no cached result: they test the binary, which go test does not see.
+sessions: build deps-test
+	$(GOTEST) -v -count=1 -timeout=18m ./test
+
+bench: build deps-test
+	$(GO) run -tags "$(TAGS)" ./test/bench $(BENCHFLAGS)
+
+# Each fuzz target for $(FUZZTIME).
+fuzz:
+	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | while IFS=: read -r file fn; do \
+	  $(GOTEST) -run '^$$' -fuzz "^$${fn#func }$$" -fuzztime $(FUZZTIME) "$$(dirname $$file)" || exit 1; done
+
+reproducible: build
+	@cp bin/dlrun bin/dlrun.first
+	@GOCACHE=$$(mktemp -d) && export GOCACHE && trap 'rm -rf "$$GOCACHE"' EXIT && $(STATIC) -o bin/dlrun.second ./cmd/dlrun
+	cmp bin/dlrun.first bin/dlrun.second
+	@rm bin/dlrun.first bin/dlrun.second
+
+install:
+	@test -x bin/dlrun || { echo "bin/dlrun is missing: make build" >&2; exit 1; }
+	install -D -m 755 bin/dlrun $(DESTDIR)$(PREFIX)/bin/dlrun
+
+clean:
+	rm -rf bin
