@@ -10,7 +10,7 @@ import (
 // device is a family of names in /dev that a run gets.
 type device struct {
 	glob string
-	dir  bool // a file system or a directory, not a node
+	data bool // a file system that holds no device node
 }
 
 // devices is the one table of what the host's /dev lends: no disk, no kvm, no kmsg.
@@ -23,10 +23,10 @@ func devices() []device {
 		{"urandom", false},
 		{"tty", false},
 		{"fuse", false},
-		{"infiniband", true}, // verbs
-		{"hfi1_*", false},    // Omni-Path
-		{"cxi*", false},      // Slingshot
-		{"knem", false},      // copies between the ranks of a node
+		{"infiniband", false}, // verbs
+		{"hfi1_*", false},     // Omni-Path
+		{"cxi*", false},       // Slingshot
+		{"knem", false},       // copies between the ranks of a node
 		{"xpmem", false},
 		{"hugepages", true},
 		{"shm", true}, // the host's, for the ranks of a node
@@ -46,7 +46,7 @@ func (t *table) dev(names []string) {
 	for _, d := range devices() {
 		for _, name := range names {
 			if match, _ := path.Match(d.glob, name); match {
-				t.bind("/dev/"+name, "/dev/"+name, false, !d.dir)
+				t.bind("/dev/"+name, "/dev/"+name, false, !d.data)
 			}
 		}
 	}

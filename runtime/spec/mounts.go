@@ -206,7 +206,7 @@ func (t *table) job(host Host, env vars) {
 	outside := parseVars(host.Env)
 	for _, f := range jobFiles(outside) {
 		p, ok := host.Paths[f.path]
-		if !ok || p.Dir != (f.names == directory) || systemDir(f.path) || env[f.variable] != outside[f.variable] {
+		if !ok || p.Dir != (f.names == directory) || p.Dir && systemDir(f.path) || env[f.variable] != outside[f.variable] {
 			continue
 		}
 		t.hostBind(p.Physical, f.path, f.names == file)

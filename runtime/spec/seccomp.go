@@ -45,8 +45,8 @@ func allowed() []string {
 	return []string{"move_pages", "perf_event_open", "request_key", "setns"}
 }
 
-// defaultProfile is podman's with the allowed syscalls taken out of every other rule:
-// of two rules without conditions for one syscall, libseccomp keeps an unspecified one.
+// defaultProfile is podman's with the allowed syscalls taken out of every other rule,
+// for which of two contrary rules libseccomp follows is nowhere promised.
 func defaultProfile() *seccomp.Seccomp {
 	profile := seccomp.DefaultProfile()
 	for _, rule := range profile.Syscalls {

@@ -49,7 +49,7 @@ func identity(host Host, root bool) map[string]string {
 		name, group, uid, gid = "root", "root", 0, 0
 	}
 	return map[string]string{
-		"org.dlrun.passwd":             fmt.Sprintf("%s:x:%d:%d:%[1]s:%s:/bin/sh", field(name), uid, gid, field(homeDir(host))),
+		"org.dlrun.passwd":             fmt.Sprintf("%s:x:%d:%d::%s:/bin/sh", field(name), uid, gid, field(homeDir(host))),
 		"org.dlrun.group":              fmt.Sprintf("%s:x:%d:", field(group), gid),
 		"run.oci.keep_original_groups": "1",
 	}
