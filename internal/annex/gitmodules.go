@@ -61,7 +61,7 @@ func parseConfig(text []byte, set func(section, subsection, key, value string)) 
 				continue
 			}
 			s.next()
-			if value, ok := s.value(); ok && section != "" {
+			if value, ok := s.value(); ok {
 				set(section, subsection, key, value)
 			}
 		default:

@@ -56,9 +56,10 @@ func newSearch(o Options) *search {
 // ObjectsBelow returns the annex objects directories that files at or below
 // path lead to: those of the repository that path lies in, also when path is
 // an annexed file or a bare repository, and of the subdatasets installed
-// below it. The paths are the host's; a caller that binds path elsewhere must
-// move those that lie within it. An error means that path does not resolve,
-// or that there are more subdatasets than are followed.
+// below it. The paths are the host's, and as in [View] one directory may have
+// two; a caller that binds path elsewhere must move those that lie within it.
+// An error means that path does not resolve, or that there are more
+// subdatasets than are followed.
 func ObjectsBelow(path string) ([]string, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if err == nil {

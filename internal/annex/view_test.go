@@ -315,11 +315,12 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// list reads "PATH ro:PATH"; a "?" is a blank in a path.
 func list(base, paths string) []annex.Bind {
 	var binds []annex.Bind
 	for _, path := range strings.Fields(paths) {
 		path, ro := strings.CutPrefix(path, "ro:")
-		binds = append(binds, annex.Bind{Path: filepath.Join(base, path), ReadOnly: ro})
+		binds = append(binds, annex.Bind{Path: filepath.Join(base, strings.ReplaceAll(path, "?", " ")), ReadOnly: ro})
 	}
 	return binds
 }
@@ -377,6 +378,26 @@ func TestFindUnreadable(t *testing.T) {
 	must(t, err)
 	if diff := cmp.Diff(want, view); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestOwner is about the default of Options.Owned.
+func TestOwner(t *testing.T) {
+	base := plant(t, nested)
+	o := annex.Options{Home: base + "/home"}
+	view, err := annex.Find(base+"/top/mid", o)
+	must(t, err)
+	if diff := cmp.Diff(list(base, "top"), view.Datasets); diff != "" {
+		t.Errorf("own datasets (-want +got):\n%s", diff)
+	}
+	if os.Getuid() != 0 {
+		return // nothing can be given away
+	}
+	must(t, os.Chown(base+"/top", 65534, 65534))
+	view, err = annex.Find(base+"/top/mid", o)
+	must(t, err)
+	if diff := cmp.Diff(list(base, "top/mid"), view.Datasets); diff != "" {
+		t.Errorf("super is another's (-want +got):\n%s", diff)
 	}
 }
 
