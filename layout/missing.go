@@ -66,6 +66,9 @@ func (e *MissingError) Hint() string {
 
 // humanBytes gives a size in decimal units, as git-annex does, and exactly.
 func humanBytes(n int64) string {
+	if n == 1 {
+		return "1 byte"
+	}
 	if n < 1000 {
 		return fmt.Sprintf("%d bytes", n)
 	}

@@ -68,7 +68,7 @@ func (q query) pick(ctx context.Context, m medium, entries []v1.Descriptor) (can
 		}
 		entries = tagged
 	}
-	s := search{medium: m, digest: q.digest, seen: map[visit]bool{}}
+	s := search{medium: m, digest: q.digest, walked: map[visit]bool{}}
 	for _, e := range s.matching(entries) {
 		if err := s.entry(ctx, e, e.Annotations[refName], 0, q.digest == v1.Hash{}); err != nil {
 			return candidate{}, err
@@ -99,7 +99,7 @@ func (q query) pick(ctx context.Context, m medium, entries []v1.Descriptor) (can
 
 // fitting keeps what the platform asked for can run, of several variants the
 // best. An entry that does not tell its platform stays: it is neither better
-// nor worse than those that do.
+// nor worse than those that do. One manifest under two names is one.
 func (q query) fitting(found []candidate) []candidate {
 	best := -1
 	for _, c := range found {
@@ -110,13 +110,20 @@ func (q query) fitting(found []candidate) []candidate {
 			best = d
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(found), func(c candidate) bool {
-		if !known(c.desc.Platform) {
-			return false
+	var fit []candidate
+	seen := map[v1.Hash]bool{}
+	for _, c := range found {
+		if known(c.desc.Platform) {
+			if d, ok := distance(q.platform, *c.desc.Platform); !ok || d != best {
+				continue
+			}
 		}
-		d, ok := distance(q.platform, *c.desc.Platform)
-		return !ok || d != best
-	})
+		if !seen[c.desc.Digest] {
+			seen[c.desc.Digest] = true
+			fit = append(fit, c)
+		}
+	}
+	return fit
 }
 
 // checkConfig compares the platform of the config, the only one told where the
@@ -137,15 +144,15 @@ func (q query) checkConfig(config *v1.ConfigFile, dir string) error {
 type search struct {
 	medium  medium
 	digest  v1.Hash // of the entry whose subtree counts; zero: all do
-	seen    map[visit]bool
+	walked  map[visit]bool
 	indexes int
 	entries int
 	found   []candidate
 }
 
-// visit is a place of the walk: an entry, and whether it lies at or below the
-// one that was asked for. Each is walked once, so an index that names its
-// children many times over costs no more than one that names them once.
+// visit is an index on the walk, and whether it lies at or below the entry
+// that was asked for. Each is walked once, so an index that names its children
+// many times over costs no more than one that names them once.
 type visit struct {
 	digest v1.Hash
 	counts bool
@@ -168,20 +175,22 @@ func (s *search) entry(ctx context.Context, e v1.Descriptor, tag string, depth i
 	if s.entries++; s.entries > maxIndexEntries {
 		return fmt.Errorf("the indexes in %s have more than %d entries", s.medium.dir(), maxIndexEntries)
 	}
-	counts = counts || e.Digest == s.digest
-	at := visit{e.Digest, counts}
-	if s.seen[at] || isAttestation(e) {
+	if isAttestation(e) {
 		return nil
 	}
-	s.seen[at] = true
+	counts = counts || e.Digest == s.digest
 	// The specification asks to pass over entries of unknown types.
 	switch ociType(e.MediaType) {
 	case types.OCIManifestSchema1:
 		if counts {
 			s.found = append(s.found, candidate{e, tag})
 		}
-		return nil
 	case types.OCIImageIndex:
+		at := visit{e.Digest, counts}
+		if s.walked[at] {
+			return nil
+		}
+		s.walked[at] = true
 		return s.nested(ctx, e, tag, depth+1, counts)
 	}
 	return nil
