@@ -28,6 +28,9 @@ func mountAll(s *specs.Spec, scratch *Scratch) error {
 		return err
 	}
 	defer root.close()
+	if err := root.realDirs(); err != nil {
+		return err
+	}
 	if err := addUser(s.Annotations, root, scratch); err != nil {
 		return err
 	}

@@ -171,6 +171,29 @@ func (r *rootfs) attach(source int, path string, ours bool) error {
 	return nil
 }
 
+// realDirs makes sure that /proc, /dev and /sys are directories. An image in which one is a link or a file
+// (CVE-2026-41579 and its kin) gets a directory of this run instead.
+func (r *rootfs) realDirs() error {
+	for _, name := range []string{"proc", "dev", "sys"} {
+		fd, err := unix.Openat(r.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			_ = unix.Close(fd)
+			continue
+		}
+		if errors.Is(err, unix.ENOTDIR) {
+			err = unix.Unlinkat(r.fd, name, 0)
+		}
+		if err == nil || errors.Is(err, unix.ENOENT) {
+			fd, err = r.create(r.fd, name, true)
+		}
+		if err != nil {
+			return fmt.Errorf("/%s of the image: %w", name, err)
+		}
+		_ = unix.Close(fd)
+	}
+	return nil
+}
+
 // linkDevices makes the links that programs expect in /dev. libcontainer would make them too, each by way of a new
 // procfs handle; see containerConfig.
 func (r *rootfs) linkDevices() error {

@@ -18,14 +18,15 @@
 
 struct prelude prelude = {.role = ROLE_PLAIN, .peer = -1, .front_alive = -1};
 
-// Words after which nothing is run in a container. They must be the first word, as cli.md has
-// them, so that no table of flags is needed here; cmd/dlrun tests that its verbs and this list agree.
+// First words that need no namespaces. After any other word something is run in a container, or tried (unpack
+// asks whether an overlay can be mounted). A flag before the verb only costs the forks.
+// cmd/dlrun tests that its verbs and this list agree.
 static const char *const plain[] = {
-	"save", "pull", "export", "add", "link", "unpack", "inspect", "id", "verify", "cache", "doctor",
+	"save", "pull", "export", "add", "link", "inspect", "id", "verify", "cache",
 	"version", "help", "completion", "__complete", "__completeNoDesc", "-h", "--help", "--version", NULL,
 };
 
-bool prelude_is_run(const char *word)
+bool prelude_wants_namespaces(const char *word)
 {
 	for (int i = 0; plain[i]; i++)
 		if (!strcmp(word, plain[i]))
@@ -55,7 +56,7 @@ static void __attribute__((constructor)) start(int argc, char **argv)
 		return; // libcontainer's own constructor takes over
 	if (!strcmp(argv[1], "__enter"))
 		enter_command(argc, argv);
-	if (!prelude_is_run(argv[1]) || ends_with(argv[0], "git-annex-remote-dlrun") || ends_with(argv[0], ".test"))
+	if (!prelude_wants_namespaces(argv[1]) || ends_with(argv[0], "git-annex-remote-dlrun") || ends_with(argv[0], ".test"))
 		return;
 
 	sigset_t set, callers;

@@ -25,11 +25,11 @@ const (
 // Self returns this process's role.
 func Self() Role { return Role(C.prelude.role) }
 
-// IsRun reports whether a command line whose first word is word runs something in a container.
-func IsRun(word string) bool {
+// WantsNamespaces reports whether a command line whose first word is word is split into three processes.
+func WantsNamespaces(word string) bool {
 	s := C.CString(word)
 	defer C.free(unsafe.Pointer(s))
-	return bool(C.prelude_is_run(s))
+	return bool(C.prelude_wants_namespaces(s))
 }
 
 // Peer returns the socket between outside and inside. It may be called once.

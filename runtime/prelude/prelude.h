@@ -28,7 +28,7 @@ struct prelude {
 
 extern struct prelude prelude;
 
-bool prelude_is_run(const char *word);
+bool prelude_wants_namespaces(const char *word);
 void front_run(pid_t outside, pid_t inside, const sigset_t *set) __attribute__((noreturn));
 void namespaces_enter(void);
 void enter_command(int argc, char **argv) __attribute__((noreturn));

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dlrun/dlrun/internal/annex"
+	"github.com/dlrun/dlrun/runtime/spec"
+)
+
+// hostFacts gathers what package spec must know of the caller and the machine.
+func hostFacts(ctx context.Context, o spec.Options, scratch string) (spec.Host, error) {
+	h := spec.Host{UID: os.Getuid(), GID: os.Getgid(), Env: os.Environ(), Scratch: scratch, Home: os.Getenv("HOME")}
+	name, home := account(ctx, "passwd", h.UID)
+	h.Name = name
+	h.GroupName, _ = account(ctx, "group", h.GID)
+	if !filepath.IsAbs(h.Home) {
+		h.Home = home
+	}
+	umask := unix.Umask(0)
+	unix.Umask(umask)
+	h.Umask = uint32(umask)
+
+	var err error
+	if h.Cwd, h.PhysicalCwd, err = workingDirectory(); err != nil {
+		return h, err
+	}
+	view, err := annex.Find(h.PhysicalCwd, annex.Options{Home: h.Home})
+	if err != nil {
+		return h, err
+	}
+	for _, b := range append(view.Datasets, view.Objects...) {
+		if b.ReadOnly {
+			h.Objects = append(h.Objects, b.Path)
+		} else {
+			h.Datasets = append(h.Datasets, b.Path)
+		}
+	}
+	dev, err := os.ReadDir("/dev")
+	if err != nil {
+		return h, err
+	}
+	for _, d := range dev {
+		h.Devices = append(h.Devices, d.Name())
+	}
+	return h, lookUpPaths(&h, o)
+}
+
+// workingDirectory returns the caller's directory as the caller spells it and without symbolic links.
+func workingDirectory() (spelled, physical string, err error) {
+	physical, err = unix.Getwd()
+	if errors.Is(err, unix.ENOENT) || err == nil && !filepath.IsAbs(physical) {
+		return "", "", &usageError{"the current directory has been removed", "cd to a directory that exists"}
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("find the current directory: %w", err)
+	}
+	pwd := os.Getenv("PWD")
+	var a, b unix.Stat_t
+	if filepath.IsAbs(pwd) && filepath.Clean(pwd) == pwd && unix.Stat(pwd, &a) == nil && unix.Stat(".", &b) == nil &&
+		a.Dev == b.Dev && a.Ino == b.Ino {
+		return pwd, physical, nil
+	}
+	return physical, physical, nil
+}
+
+// account returns name and home directory (of a user) for an id; a number nobody has a name for is no error. The
+// binary is static and reads the files of /etc alone: what is only in LDAP or SSSD is asked of getent.
+func account(ctx context.Context, database string, id int) (name, home string) {
+	n := strconv.Itoa(id)
+	if database == "passwd" {
+		if u, err := user.LookupId(n); err == nil {
+			return u.Username, u.HomeDir
+		}
+	} else if g, err := user.LookupGroupId(n); err == nil {
+		return g.Name, ""
+	}
+	out, err := exec.CommandContext(ctx, "getent", database, n).Output()
+	if err != nil {
+		return "", ""
+	}
+	fields := strings.Split(strings.TrimSpace(string(out)), ":")
+	if len(fields) > 5 {
+		home = fields[5]
+	}
+	return fields[0], home
+}
+
+// lookUpPaths finds the paths that the run may bind, and the annex objects below those that it will.
+func lookUpPaths(h *spec.Host, o spec.Options) error {
+	paths, err := spec.Paths(o, *h)
+	if err != nil {
+		return err
+	}
+	h.Paths = make(map[string]spec.Path, len(paths))
+	for _, p := range paths {
+		physical, err := filepath.EvalSymlinks(p)
+		if err != nil {
+			continue
+		}
+		fi, err := os.Stat(physical)
+		if err != nil {
+			continue
+		}
+		h.Paths[p] = spec.Path{Physical: physical, Dir: fi.IsDir()}
+		if objects, err := annex.ObjectsBelow(physical); err == nil {
+			h.VolumeObjects = append(h.VolumeObjects, objects...)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,27 @@
+// Command dlrun runs a command in an OCI image that lies in a directory, as an ordinary user.
+//
+// This is the corridor of the house: flags, the four calls of a run (run.go), messages (message.go) and the exit
+// code. Nothing else prints, reads flags or exits.
+package main
+
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
+import (
+	"os"
+
+	"github.com/dlrun/dlrun/runtime"
+	"github.com/dlrun/dlrun/runtime/prelude"
+)
+
+func main() {
+	runtime.Init()
+	if prelude.Self() == prelude.Inside {
+		code, err := runtime.Serve()
+		if err != nil {
+			tell(err)
+		}
+		os.Exit(code)
+	}
+	os.Exit(execute(os.Args[1:]))
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// What dlrun says goes to stderr, one line a message: `dlrun: ` and a lower-case sentence without a period. A
+// line `hint: ` follows where there is something to type. stdout is the command's, and that of verbs whose answer is text.
+
+// codeFailed is the exit code of dlrun's own failures; 126 and 127 are the command's that cannot be run.
+const codeFailed = 125
+
+// tell prints err and its hint.
+func tell(err error) {
+	for i, line := range strings.Split(strings.TrimSpace(err.Error()), "\n") {
+		if i == 0 {
+			fmt.Fprintf(os.Stderr, "dlrun: %s\n", line)
+		} else {
+			fmt.Fprintf(os.Stderr, "dlrun:   %s\n", line)
+		}
+	}
+	var h interface{ Hint() string }
+	if errors.As(err, &h) && h.Hint() != "" {
+		fmt.Fprintf(os.Stderr, "hint: %s\n", h.Hint())
+	}
+}
+
+// note prints something that is worth knowing and stops nothing.
+func note(quiet bool, format string, args ...any) {
+	if !quiet {
+		fmt.Fprintf(os.Stderr, "dlrun: "+format+"\n", args...)
+	}
+}
+
+// usageError is a mistake on the command line, with what was probably meant.
+type usageError struct{ text, hint string }
+
+func (e *usageError) Error() string { return e.text }
+func (e *usageError) Hint() string  { return e.hint }
+
+// interrupted is the cause of a context that a signal has ended.
+type interrupted struct{ code int }
+
+func (e *interrupted) Error() string { return fmt.Sprintf("interrupted by signal %d", e.code-128) }
+
+// exitCode tells err to the user and returns the code for it.
+func exitCode(ctx context.Context, err error) int {
+	if err == nil {
+		return 0
+	}
+	var i *interrupted
+	if errors.As(context.Cause(ctx), &i) {
+		tell(i)
+		return i.code
+	}
+	tell(err)
+	return codeFailed
+}

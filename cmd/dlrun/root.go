@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/dlrun/dlrun/runtime/prelude"
+)
+
+// execute runs the command line and returns the exit code.
+func execute(args []string) int {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	sigs := make(chan os.Signal, 1)
+	signal.Notify(sigs, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		sig, _ := (<-sigs).(syscall.Signal)
+		cancel(&interrupted{128 + int(sig)})
+	}()
+	root := newRoot()
+	root.SetArgs(args)
+	return exitCode(ctx, root.ExecuteContext(ctx))
+}
+
+const about = `dlrun runs a command in an OCI image that lies in a directory, as an ordinary user:
+no daemon, no setuid helper, no subordinate ids, no conversion.
+
+  dlrun [FLAGS] IMAGE -- CMD [ARG...]
+
+CMD is run as it is: no shell, no ENTRYPOINT. IMAGE is an OCI layout directory or its
+index.json; IMAGE:TAG and IMAGE@sha256:… pick one of several. The caller's directory, the
+dataset around it and what -v names are seen inside; writes to the image vanish.`
+
+const exitStatus = `
+Exit status:
+  the command's own; 128+N when signal N ended it; 125 dlrun failed;
+  126 the command cannot be executed; 127 it is not found
+`
+
+// newRoot builds the tree of commands. The root itself is the main form.
+func newRoot() *cobra.Command {
+	root := newExec("dlrun [FLAGS] IMAGE -- CMD [ARG...]", "Run a command in an image")
+	root.Long = about
+	root.Version = versionText()
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetUsageTemplate(root.UsageTemplate() + exitStatus)
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(
+		newExec("exec [FLAGS] IMAGE [--] CMD [ARG...]", "The main form, spelled out"),
+		newUnpack(),
+		newVersion(),
+	)
+	return root
+}
+
+// newExec is the form that runs CMD literally.
+func newExec(use, short string) *cobra.Command {
+	f := &runFlags{}
+	c := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return c.Help()
+			}
+			if err := reserved(c, args[0]); err != nil {
+				return err
+			}
+			image, command := args[0], args[1:]
+			if len(command) > 0 && command[0] == "--" {
+				command = command[1:]
+			}
+			if len(command) == 0 {
+				return &usageError{"no command to run in " + image, "dlrun " + image + " -- CMD [ARG...]"}
+			}
+			if err := fillFlags(c.Flags(), configFiles()); err != nil {
+				return err
+			}
+			o, err := f.options(c.Flags(), command)
+			if err != nil {
+				return err
+			}
+			return run(c.Context(), image, o, f)
+		},
+	}
+	f.register(c.Flags())
+	return c
+}
+
+// reserved refuses a word that names a verb, where this version has no such verb: a path of that name is
+// written with a slash.
+func reserved(c *cobra.Command, word string) error {
+	if c.HasParent() || prelude.WantsNamespaces(word) {
+		return nil
+	}
+	return &usageError{fmt.Sprintf("unknown command %q", word), "a path of that name is written ./" + word}
+}
+
+// flagError names the flag that was probably meant.
+func flagError(c *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return &usageError{err.Error(), ""}
+	}
+	name := unknown.GetSpecifiedName()
+	if short := unknown.GetSpecifiedShortnames(); short != "" {
+		return &usageError{fmt.Sprintf("unknown flag -%s", name), "dlrun --help lists the flags; they end at IMAGE"}
+	}
+	best, distance := "", 1+len(name)/2
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if d := editDistance(name, f.Name); d < distance && !f.Hidden {
+			best, distance = f.Name, d
+		}
+	})
+	e := &usageError{text: "unknown flag --" + name}
+	if best != "" {
+		e.hint = "did you mean --" + best + "?"
+	}
+	return e
+}
+
+// editDistance is Levenshtein's; a common prefix counts as near.
+func editDistance(a, b string) int {
+	if a != "" && (strings.HasPrefix(b, a) || strings.HasPrefix(a, b)) {
+		return 1
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/dlrun/dlrun/layout"
+	"github.com/dlrun/dlrun/runtime"
+	"github.com/dlrun/dlrun/runtime/spec"
+	"github.com/dlrun/dlrun/unpack"
+)
+
+// run is the line of one run: find the image, make a root, describe the run, run it. When it returns nil, the
+// inside of the run has taken over (or --dry-run has printed it).
+func run(ctx context.Context, ref string, o spec.Options, f *runFlags) error {
+	pick, err := f.image.options()
+	if err != nil {
+		return err
+	}
+	img, err := layout.Open(ctx, ref, pick)
+	if err != nil {
+		return err
+	}
+	root, err := makeRoot(ctx, img, &f.store, &f.speech)
+	if err != nil {
+		return err
+	}
+	scratch, err := runtime.NewScratch(scratchBases(f.scratch))
+	if err != nil {
+		return err
+	}
+	err = describeAndRun(ctx, img, root, scratch, o, f)
+	if err != nil || f.dryRun {
+		scratch.Remove()
+	}
+	return err
+}
+
+func describeAndRun(ctx context.Context, img v1.Image, root *unpack.Root, scratch *runtime.Scratch, o spec.Options, f *runFlags) error {
+	config, err := img.ConfigFile()
+	if err != nil {
+		return err
+	}
+	host, err := hostFacts(ctx, o, scratch.Dir)
+	if err != nil {
+		return err
+	}
+	s, err := spec.New(config, spec.Root{Layers: root.Layers, Dir: root.Dir}, host, o)
+	if err != nil {
+		return err
+	}
+	if f.dryRun {
+		e := json.NewEncoder(os.Stdout)
+		e.SetIndent("", "  ")
+		e.SetEscapeHTML(false)
+		return e.Encode(s)
+	}
+	if root.Foreign {
+		note(f.speech.quiet, "the unpacked image belongs to another user: what it carries cannot be changed inside")
+	}
+	return runtime.Run(s, runtime.Options{Scratch: scratch.Dir, Files: keptFiles(f.fds), Hint: entrypointHint(config)})
+}
+
+// entrypointHint is what to type when the command is not found in an image that has an entry point: that was
+// probably meant to get the arguments.
+func entrypointHint(config *v1.ConfigFile) string {
+	if len(config.Config.Entrypoint) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the image has the ENTRYPOINT %s, which a command never goes through: name it first", strings.Join(config.Config.Entrypoint, " "))
+}
+
+// scratchBases are where the files of a run may lie, the first that fits is taken.
+func scratchBases(flag string) []string {
+	if flag != "" {
+		return []string{flag}
+	}
+	var bases []string
+	for _, dir := range []string{os.Getenv("SLURM_TMPDIR"), os.Getenv("TMPDIR"), "/tmp", "/var/tmp"} {
+		if dir != "" {
+			bases = append(bases, dir)
+		}
+	}
+	return bases
+}
+
+// makeRoot unpacks img into the first store that can be trusted, unless it lies there already.
+func makeRoot(ctx context.Context, img *layout.Image, f *storeFlags, speech *speechFlags) (*unpack.Root, error) {
+	owners, err := siteOwners()
+	if err != nil {
+		return nil, err
+	}
+	bar := newProgress(speech.quiet, img.Dir())
+	defer bar.done()
+	var untrusted *unpack.UntrustedError
+	for _, dir := range f.dirs() {
+		store, err := unpack.Open(dir, unpack.Options{Owners: owners, Overlay: runtime.TryOverlay, Progress: bar.show})
+		if errors.As(err, &untrusted) {
+			note(speech.quiet, "%v: not used", err)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		note(!speech.verbose, "store %s", dir)
+		return store.Root(ctx, img)
+	}
+	return nil, fmt.Errorf("no store can be used: %w", untrusted)
+}

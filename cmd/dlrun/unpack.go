@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dlrun/dlrun/layout"
+)
+
+// newUnpack is the verb that warms the store ahead of a job.
+func newUnpack() *cobra.Command {
+	var (
+		image  imageFlags
+		store  storeFlags
+		speech speechFlags
+		show   bool
+	)
+	c := &cobra.Command{
+		Use:   "unpack [FLAGS] IMAGE...",
+		Short: "Unpack images ahead of a run",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := fillFlags(c.Flags(), configFiles()); err != nil {
+				return err
+			}
+			pick, err := image.options()
+			if err != nil {
+				return err
+			}
+			for _, ref := range args {
+				img, err := layout.Open(c.Context(), ref, pick)
+				if err != nil {
+					return err
+				}
+				root, err := makeRoot(c.Context(), img, &store, &speech)
+				if err != nil {
+					return err
+				}
+				if !show {
+					continue
+				}
+				for _, dir := range append(root.Layers, root.Dir) {
+					if dir != "" {
+						fmt.Fprintln(c.OutOrStdout(), dir)
+					}
+				}
+			}
+			return nil
+		},
+	}
+	image.register(c.Flags())
+	store.register(c.Flags())
+	speech.register(c.Flags())
+	c.Flags().BoolVar(&show, "print", false, "print the directories of the root, lowest first")
+	return c
+}
