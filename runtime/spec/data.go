@@ -7,53 +7,69 @@ import (
 	"strings"
 )
 
+// Bind is a directory that is seen at its own path.
+type Bind struct {
+	Path     string
+	ReadOnly bool
+}
+
 // shown is a host directory and where it is seen.
-type shown struct{ source, destination string }
+type shown struct {
+	source, destination string
+	readOnly            bool
+}
 
 // seen lists what a run sees of the host unasked: datasets and cwd at their physical
 // paths, once more where the caller's spelling of cwd leads, and annex objects that
 // lie elsewhere.
-func seen(host Host) []shown {
+func seen(host Host, annexRW bool) []shown {
 	var list []shown
-	show := func(dir string) {
-		if !slices.ContainsFunc(list, func(s shown) bool { return within(dir, s.destination) }) {
-			list = append(list, shown{dir, dir})
+	show := func(b Bind) {
+		covered := func(s shown) bool { return within(b.Path, s.destination) && (b.ReadOnly || !s.readOnly) }
+		if !slices.ContainsFunc(list, covered) {
+			list = append(list, shown{b.Path, b.Path, b.ReadOnly})
 		}
 	}
-	datasets := slices.Sorted(slices.Values(host.Datasets)) // outer ones first
-	for _, dir := range datasets {
-		show(dir)
+	datasets := slices.Clone(host.Datasets)
+	slices.SortFunc(datasets, func(a, b Bind) int { return strings.Compare(a.Path, b.Path) }) // outer ones first
+	for _, b := range datasets {
+		show(b)
 	}
-	show(host.PhysicalCwd)
+	show(Bind{Path: host.PhysicalCwd})
 	// A spelling that runs through what is seen already needs no bind: the symlink
 	// itself lies there.
-	if s := spelled(host, datasets); !slices.ContainsFunc(list, func(o shown) bool { return within(s.destination, o.destination) }) {
-		list = append(list, s)
+	if !slices.ContainsFunc(list, func(s shown) bool { return within(host.Cwd, s.destination) }) {
+		list = append(list, spelled(host, datasets))
 	}
 	// cwd = HOME by another spelling: the bind wins over the private HOME.
 	if home := homeDir(host); host.Paths[host.Home].Physical == host.PhysicalCwd && home != host.Cwd && home != host.PhysicalCwd {
-		list = append(list, shown{host.PhysicalCwd, home})
+		list = append(list, shown{source: host.PhysicalCwd, destination: home})
 	}
 	for _, dir := range slices.Sorted(slices.Values(host.Objects)) {
-		show(dir)
+		show(Bind{dir, !annexRW})
 	}
 	return list
 }
 
-// spelled is the bind that makes host.Cwd, the caller's spelling, work inside: of
-// the outermost dataset whose paths the spelling ends in, so that annex symlinks out
-// of cwd work there too, else of cwd alone.
-func spelled(host Host, datasets []string) shown {
-	for _, dir := range datasets {
-		if !within(host.PhysicalCwd, dir) {
+// spelled is the bind that makes host.Cwd, the caller's spelling, work inside. It
+// begins as far up in the dataset as that spelling leads, so that the relative
+// symlinks into the annex work there too.
+func spelled(host Host, datasets []Bind) shown {
+	s := shown{source: host.PhysicalCwd, destination: host.Cwd}
+	for _, dataset := range datasets {
+		if dataset.ReadOnly || !within(s.source, dataset.Path) {
 			continue
 		}
-		prefix, ok := strings.CutSuffix(host.Cwd, strings.TrimPrefix(host.PhysicalCwd, dir))
-		if ok && prefix != "" && !systemDir(prefix) {
-			return shown{dir, prefix}
+		for s.source != dataset.Path {
+			up := path.Dir(s.destination)
+			if systemDir(up) || host.Paths[up].Physical != path.Dir(s.source) {
+				break
+			}
+			s.source, s.destination = path.Dir(s.source), up
 		}
+		break
 	}
-	return shown{host.PhysicalCwd, host.Cwd}
+	return s
 }
 
 // showCwd reports whether cwd and its datasets are bound. They are not when cwd is a

@@ -32,7 +32,7 @@ func mountTable(imageEnv []string, root Root, host Host, o Options, explicit []v
 
 	var data []shown
 	if show {
-		data = seen(host)
+		data = seen(host, o.AnnexRW)
 	}
 	// A tmpfs that would hide the caller's directory comes before it.
 	holdsData := func(v volume) bool {
@@ -47,7 +47,7 @@ func mountTable(imageEnv []string, root Root, host Host, o Options, explicit []v
 	}
 	t.job(host, env)
 	for _, s := range data {
-		t.hostBind(s.source, s.destination, false)
+		t.hostBind(s.source, s.destination, s.readOnly)
 	}
 	for _, v := range explicit {
 		if holdsData(v) {

@@ -62,8 +62,8 @@ type Host struct {
 	Cwd         string   // the caller's directory as the caller spells it, absolute and clean
 	PhysicalCwd string   // the same without symlinks
 
-	Datasets      []string // physical directories seen besides cwd: the dataset that holds it, its superdatasets, git directories elsewhere
-	Objects       []string // physical annex object directories of these, seen read-only
+	Datasets      []Bind   // seen besides cwd, physical: the dataset that holds it, its superdatasets, git directories elsewhere
+	Objects       []string // annex object directories of these, seen read-only
 	VolumeObjects []string // further annex object directories, read-only where a bind shows them
 
 	Devices []string        // the names in /dev
@@ -78,7 +78,7 @@ type Path struct {
 }
 
 // Paths names the absolute paths that New needs to find in host.Paths when they
-// exist. It uses host's Cwd, Home and Env. Its errors are those of New about the
+// exist. It uses host's Cwd, which is absolute, Home and Env. Its errors are those of New about the
 // arguments of --tmpfs, -v, --mount and --device.
 func Paths(o Options, host Host) ([]string, error) {
 	explicit, err := parseVolumes(o, host.Cwd)
@@ -86,6 +86,9 @@ func Paths(o Options, host Host) ([]string, error) {
 		return nil, err
 	}
 	paths := []string{"/etc/hosts", "/etc/resolv.conf", host.Home}
+	for dir := host.Cwd; len(dir) > 1; dir = path.Dir(dir) {
+		paths = append(paths, dir)
+	}
 	if dir := homeSource(o, host); dir != "" {
 		paths = append(paths, dir)
 	}

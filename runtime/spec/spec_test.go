@@ -95,7 +95,7 @@ func TestGolden(t *testing.T) {
 
 	dataset := ann()
 	dataset.Cwd, dataset.PhysicalCwd = "/home/ann/link/sub/dir", "/data/super/sub/dir"
-	dataset.Datasets = []string{"/data/super/sub", "/data/super"}
+	dataset.Datasets = []spec.Bind{{Path: "/data/super/sub"}, {Path: "/data/super"}}
 	dataset.Objects = []string{"/data/super/.git/modules/sub/annex/objects", "/data/super/.git/annex/objects"}
 	dataset.Env = []string{"SLURM_JOB_ID=7", "SLURM_JWT=secret", "LD_PRELOAD=x", "TMPDIR=/t"}
 
@@ -112,7 +112,7 @@ func TestGolden(t *testing.T) {
 		exist []string
 	}{
 		{"plain", []string{"PATH=/opt/bin:/bin", "LANG=C.UTF-8"}, project, spec.Options{Args: []string{"sh", "-c", "echo 'a  b'"}}, []string{"/etc/hosts", "/etc/resolv.conf=/run/resolv.conf"}},
-		{"dataset", []string{"HOME=/root"}, dataset, spec.Options{}, nil},
+		{"dataset", []string{"HOME=/root"}, dataset, spec.Options{}, []string{"/home/ann/link/sub=/data/super/sub/", "/home/ann/link=/data/super/", "/home/ann/"}},
 		{"root", nil, root, spec.Options{Root: true, ReadOnly: true, Volumes: []string{"/srv/in:/in:ro", "out"}, Devices: []string{"/dev/dri"}}, []string{"/srv/in/", "/data/project/out/", "/dev/dri/"}},
 		{"private", nil, private, spec.Options{PID: "private", Network: "none", Hostname: "box", Persist: "/keep", Tmpfs: []string{"/big:size=1g"}, Workdir: "/big"}, nil},
 	} {

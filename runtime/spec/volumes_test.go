@@ -11,7 +11,7 @@ import (
 )
 
 func TestVolumes(t *testing.T) {
-	ds := spec.Host{Datasets: []string{"/d/s"}, Objects: []string{"/d/s/o"}}
+	ds := spec.Host{Datasets: []spec.Bind{{Path: "/d/s"}}, Objects: []string{"/d/s/o"}}
 	here := []string{tmp, home, cwd}
 	vol := func(v ...string) spec.Options { return spec.Options{Volumes: v} }
 	mount := func(v ...string) spec.Options { return spec.Options{Mounts: v} }
