@@ -38,12 +38,11 @@ func hostFacts(ctx context.Context, o spec.Options, scratch string) (spec.Host, 
 	if err != nil {
 		return h, err
 	}
-	for _, b := range append(view.Datasets, view.Objects...) {
-		if b.ReadOnly {
-			h.Objects = append(h.Objects, b.Path)
-		} else {
-			h.Datasets = append(h.Datasets, b.Path)
-		}
+	for _, d := range view.Datasets {
+		h.Datasets = append(h.Datasets, spec.Bind(d))
+	}
+	for _, d := range view.Objects {
+		h.Objects = append(h.Objects, d.Path)
 	}
 	dev, err := os.ReadDir("/dev")
 	if err != nil {
