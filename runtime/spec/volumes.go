@@ -2,6 +2,7 @@ package spec
 
 import (
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"path"
 	"regexp"
@@ -56,7 +57,7 @@ func parseVolume(v *volume, arg, cwd string) error {
 	case len(fields) > 3:
 		return &hinted{"more than two colons", "--mount type=bind,src=SRC,dst=DST for paths with colons"}
 	case fields[0] == "":
-		return fmt.Errorf("no source")
+		return errors.New("no source")
 	}
 	v.source = absolute(fields[0], cwd)
 	v.destination = v.source
@@ -112,9 +113,9 @@ func parseMount(v *volume, arg, cwd string) error {
 	}
 	switch {
 	case kind == "bind" && v.source == "":
-		return fmt.Errorf("no src")
+		return errors.New("no src")
 	case kind == "tmpfs" && v.source != "":
-		return fmt.Errorf("a tmpfs has no src")
+		return errors.New("a tmpfs has no src")
 	case kind == "tmpfs" && v.readOnly:
 		v.options = []string{"ro"}
 	case kind != "bind" && kind != "tmpfs":
@@ -143,7 +144,7 @@ func parseTmpfs(v *volume, arg, _ string) error {
 func parseDevice(v *volume, arg, _ string) error {
 	v.source, v.destination, v.device = path.Clean(arg), path.Clean(arg), true
 	if !within(v.source, "/dev") || v.source == "/dev" {
-		return fmt.Errorf("not a path below /dev")
+		return errors.New("not a path below /dev")
 	}
 	return nil
 }
@@ -151,17 +152,17 @@ func parseDevice(v *volume, arg, _ string) error {
 func (v *volume) checkDestination() error {
 	switch {
 	case v.destination == "":
-		return fmt.Errorf("no destination")
+		return errors.New("no destination")
 	case !path.IsAbs(v.destination):
 		return &hinted{fmt.Sprintf("destination %q is not an absolute path", v.destination), "-v SRC:DST[:ro], with DST from the root on"}
 	case slices.Contains(strings.Split(v.destination, "/"), ".."):
 		return fmt.Errorf("destination %q holds `..`", v.destination)
 	case strings.ContainsRune(v.destination+v.source, 0):
-		return fmt.Errorf("a path holds a zero byte")
+		return errors.New("a path holds a zero byte")
 	}
 	v.destination = path.Clean(v.destination)
 	if v.destination == "/" {
-		return fmt.Errorf("the root itself cannot be mounted on")
+		return errors.New("the root itself cannot be mounted on")
 	}
 	return nil
 }
