@@ -8,7 +8,7 @@ set -eu
 
 build='gcc libc6-dev libseccomp-dev binutils git make ca-certificates busybox-static mmdebstrap'
 test='podman buildah skopeo umoci charliecloud bubblewrap crun runc fuse-overlayfs uidmap git-annex datalad
-	datalad-container strace attr libcap2-bin util-linux'
+	datalad-container strace attr libcap2-bin util-linux jq procps'
 
 verb=$1
 shift

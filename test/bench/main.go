@@ -1,0 +1,219 @@
+// Command bench prints, in one run, how dlrun stands beside its peers: the start
+// of a command in a small image that is already unpacked, and the unpacking of a
+// large one. All as one ordinary user, side by side, as ratios of paired rounds.
+// It exits non-zero when dlrun misses its goals.
+//
+// Fairness: crun refuses hybrid cgroups, so on such a host everything runs in a
+// mount namespace with pure cgroup v1. podman and skopeo use the overlay driver.
+// Every unpacking has a directory of its own, and nothing is removed before the
+// end: ext4 makes new files slow where many have just been removed.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dlrun/dlrun/test/internal/image"
+	"github.com/dlrun/dlrun/test/internal/users"
+)
+
+// The goals of dlrun, as ratios to a peer.
+const (
+	startGoal, startPeer   = 2.0, "crun"
+	unpackGoal, unpackPeer = 0.5, "podman"
+)
+
+func main() {
+	starts := flag.Int("starts", 20, "rounds of the start table; 0 leaves it out")
+	unpacks := flag.Int("unpacks", 2, "rounds of the unpack table; 0 leaves it out")
+	flag.Parse()
+	var err error
+	if inside := os.Getenv("DLRUN_BENCH_DIR"); inside != "" {
+		err = measure(inside, *starts, *unpacks)
+	} else {
+		err = prepare(*unpacks > 0)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// prepare makes the images and a directory for the user, and runs this program
+// again as the user, where crun agrees to run.
+func prepare(large bool) (err error) {
+	ctx := context.Background()
+	u, err := users.Get(users.Sub)
+	if err != nil {
+		return err
+	}
+	cache, err := image.Cache()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(cache, "bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, remove(dir)) }()
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Lchown(dir, u.UID, u.GID)); err != nil {
+		return err
+	}
+	env := append(u.Env(), "DLRUN_BENCH_DIR="+dir, "STORAGE_DRIVER=overlay", "XDG_RUNTIME_DIR="+dir, "XDG_DATA_HOME="+dir,
+		fmt.Sprintf("TEST_UID=%d", u.UID), fmt.Sprintf("TEST_GID=%d", u.GID))
+	images := []string{"tiny"}
+	if large {
+		images = append(images, "debian")
+	}
+	for _, name := range images {
+		made, err := image.Get(ctx, name)
+		if err != nil {
+			return err
+		}
+		env = append(env, strings.ToUpper(name)+"="+made)
+	}
+	for from, to := range map[string]string{"bin/dlrun": "dlrun", "/proc/self/exe": "bench"} {
+		data, err := os.ReadFile(from)
+		if err != nil {
+			return fmt.Errorf("%w (make build)", err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, to), data, 0o755); err != nil {
+			return err
+		}
+	}
+	cmd := u.Command(ctx, filepath.Join(dir, "bench"), os.Args[1:]...)
+	if os.Geteuid() == 0 && hybrid() {
+		cmd = exec.CommandContext(ctx, "test/testdata/bin/cgroupview", append([]string{"v1"}, cmd.Args...)...)
+	}
+	cmd.Env, cmd.Stdout, cmd.Stderr = env, os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("as %s: %w", u.Name, err)
+	}
+	return nil
+}
+
+func hybrid() bool {
+	var st unix.Statfs_t
+	err := unix.Statfs("/sys/fs/cgroup/unified", &st)
+	return err == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
+}
+
+// remove also removes what belongs to subordinate ids.
+func remove(dir string) error {
+	if os.Geteuid() != 0 {
+		exec.Command("podman", "unshare", "rm", "-rf", dir).Run()
+	}
+	if out, err := exec.Command("sh", "-c", `chmod -R u+rwX "$1"; rm -rf "$1"`, "sh", dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("remove %s: %w: %s", dir, err, out)
+	}
+	return nil
+}
+
+// A contender is one way of doing what is measured. Its command may depend on the
+// number of the round, and on a directory that is new for each.
+type contender struct {
+	name    string
+	command func(round int, fresh string) []string
+}
+
+func measure(dir string, starts, unpacks int) error {
+	if err := os.Chdir(dir); err != nil {
+		return err
+	}
+	var missed []error
+	if starts > 0 {
+		list, err := startContenders(dir)
+		if err != nil {
+			return err
+		}
+		missed = append(missed, compare("start of true, warm", list, starts, startPeer, startGoal))
+	}
+	if unpacks > 0 {
+		missed = append(missed, compare("first run or pull of Debian, 7 layers", unpackContenders(), unpacks, unpackPeer, unpackGoal))
+	}
+	return errors.Join(missed...)
+}
+
+// compare runs the contenders in turn, round after round, prints their table and
+// fails when the first one's median ratio to the peer is above the goal.
+func compare(title string, list []contender, rounds int, peer string, goal float64) error {
+	times := make([][]time.Duration, len(list))
+	for round := range rounds {
+		for i, c := range list {
+			t, err := once(c, round)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			times[i] = append(times[i], t)
+		}
+	}
+	p := slices.IndexFunc(list, func(c contender) bool { return c.name == peer })
+	fmt.Printf("%s: %d rounds\n", title, rounds)
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "\tmin ms\tmedian ms\tx %s\tdlrun is\t\n", peer)
+	for i, c := range list {
+		fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%.2f\t%.2f x\t\n", c.name, ms(slices.Min(times[i])), ms(median(times[i])),
+			ratio(times[i], times[p]), ratio(times[0], times[i]))
+	}
+	w.Flush()
+	got := ratio(times[0], times[p])
+	fmt.Printf("dlrun: %.2f x %s, goal %.2f\n\n", got, peer, goal)
+	if got > goal {
+		return fmt.Errorf("%s: %.2f x %s, goal %.2f", title, got, peer, goal)
+	}
+	return nil
+}
+
+func once(c contender, round int) (time.Duration, error) {
+	fresh, err := os.MkdirTemp(".", "run-")
+	if err != nil {
+		return 0, err
+	}
+	if fresh, err = filepath.Abs(fresh); err != nil {
+		return 0, err
+	}
+	args := c.command(round, fresh)
+	cmd := exec.Command(args[0], args[1:]...)
+	out := new(strings.Builder)
+	cmd.Stderr = out
+	syscall.Sync()
+	begin := time.Now()
+	err = cmd.Run()
+	took := time.Since(begin)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return took, nil
+}
+
+// ratio is the median of the rounds' own ratios, which a busy machine shifts
+// less than a ratio of medians.
+func ratio(a, b []time.Duration) float64 {
+	list := make([]float64, len(a))
+	for i := range a {
+		list[i] = float64(a[i]) / float64(b[i])
+	}
+	return median(list)
+}
+
+func median[T time.Duration | float64](list []T) T {
+	s := slices.Sorted(slices.Values(list))
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func id(name string, round int) string { return name + "-" + strconv.Itoa(round) }
