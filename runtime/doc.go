@@ -20,7 +20,10 @@
 // root, never on the host, whatever symbolic links the image holds; what is missing is made only on file
 // systems of this run (root, scratch, tmpfs), never in a directory that was bound from the host.
 //
-// A seat is left for joining: Handles holds both user namespaces and the mounts of a running command by file descriptor.
+// A seat is left for joining, where the ranks of a job step on one node share a container: everything that a second
+// command needs is reached from the first by file descriptor (/proc/COMMAND/ns/user is the inner user namespace, its
+// parent by NS_GET_PARENT the outer one, /proc/COMMAND/ns/mnt the mounts, /proc/COMMAND/root the root), and the step
+// that execs it, prelude/enter.c, depends on nothing that libcontainer leaves behind.
 //
 // On disk: one directory a run below SCRATCH/dlrun-UID, mode 0700, held by a shared flock and removed at the end or
 // by the next run (scratch.go).

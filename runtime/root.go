@@ -24,6 +24,7 @@ type overlay struct {
 	lower       []string // topmost first
 	upper, work string
 	flags       []string
+	vanishes    bool // the upper directory is removed after the run
 }
 
 func parseOverlay(m specs.Mount) (overlay, error) {
@@ -64,6 +65,7 @@ func mountRoot(s *specs.Spec, scratch *Scratch) (*rootfs, error) {
 	if err := copyRootMode(o); err != nil {
 		return nil, err
 	}
+	o.vanishes = strings.HasPrefix(o.upper, scratch.Dir+"/")
 	fd, err := o.mount()
 	if err != nil {
 		return nil, fmt.Errorf("mount the image's layers: %w", err)
@@ -110,8 +112,10 @@ func (o overlay) mount() (int, error) {
 		options = append(options, "lowerdir+="+l)
 	}
 	if o.upper != "" {
-		// volatile (5.10): what is written here vanishes, no sync must wait for it.
-		options = append(options, "upperdir="+o.upper, "workdir="+o.work, "volatile")
+		options = append(options, "upperdir="+o.upper, "workdir="+o.work)
+	}
+	if o.vanishes {
+		options = append(options, "volatile") // 5.10: no sync must wait for what vanishes
 	}
 	for _, opt := range options {
 		if err := fsconfig(ctx, opt); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -129,11 +128,8 @@ func flagError(c *cobra.Command, err error) error {
 	return e
 }
 
-// editDistance is Levenshtein's; a common prefix counts as near.
+// editDistance is Levenshtein's.
 func editDistance(a, b string) int {
-	if a != "" && (strings.HasPrefix(b, a) || strings.HasPrefix(a, b)) {
-		return 1
-	}
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
