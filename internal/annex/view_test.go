@@ -48,6 +48,8 @@ func TestFind(t *testing.T) {
 		{name: "sibling's name is a prefix", spec: `annex ds/.git
 			dir ds-2/d`, dir: "ds-2/d"},
 
+		{name: "home has a longer name", spec: `annex hom/.git`, dir: "hom", datasets: "hom", objects: "hom/.git/annex/objects"},
+
 		// Superdatasets.
 		{name: "innermost", spec: nested, dir: "top/mid/deep/inner/d", datasets: "top", objects: nestedObjects, read: "top/mid/deep/inner/d/in top/in"},
 		{name: "middle", spec: nested, dir: "top/mid/deep", datasets: "top", objects: nestedObjects, read: "top/mid/in top/mid/deep/inner/d/in"},
@@ -181,6 +183,20 @@ func TestFind(t *testing.T) {
 			link two/.git/annex $/one/.git/annex
 			link two/in .git/annex/objects/vK/PZ/K/K`, dir: "two", datasets: "two",
 			objects: "ds/.git/annex/objects one/.git/annex/objects", read: "two/in"},
+		{name: "ephemeral of ephemeral of ephemeral", spec: `annex ds/.git
+			git one/.git
+			link one/.git/annex $/ds/.git/annex
+			git two/.git
+			link two/.git/annex $/one/.git/annex
+			git three/.git
+			link three/.git/annex $/two/.git/annex
+			link three/in .git/annex/objects/vK/PZ/K/K`, dir: "three", datasets: "three",
+			objects: "ds/.git/annex/objects two/.git/annex/objects", read: "three/in"},
+		{name: "annex link that turns back behind a link", spec: `annex gpfs/ds/.git
+			dir gpfs/x
+			link project $/gpfs/x
+			git eph/.git
+			link eph/.git/annex $/project/../ds/.git/annex`, dir: "eph", datasets: "eph", objects: "gpfs/ds/.git/annex/objects"},
 		{name: "ephemeral through a linked file system", spec: `annex gpfs/ds/.git
 			link project $/gpfs
 			git eph/.git
@@ -204,6 +220,9 @@ func TestFind(t *testing.T) {
 		{name: "annex link to no git directory", spec: `git ds/.git
 			file data/objects/secret secret
 			link ds/.git/annex $/data`, dir: "ds", datasets: "ds"},
+		{name: "annex link to one in no git directory", spec: `git ds/.git
+			file data/annex/objects/secret secret
+			link ds/.git/annex $/data/annex`, dir: "ds", datasets: "ds"},
 		{name: "annex link to an empty directory", spec: `git ds/.git
 			dir data/objects
 			link ds/.git/annex $/data`, dir: "ds", datasets: "ds"},
@@ -232,6 +251,11 @@ func TestFind(t *testing.T) {
 			file mine/.git/worktrees/wt/gitdir $/wt/.git
 			git wt/.git
 			file ds/.git gitdir: ../mine/.git/worktrees/wt`, dir: "ds", datasets: "ds ro:mine/.git"},
+		{name: "worktree without HEAD", spec: `annex mine/.git
+			file mine/.git/worktrees/wt/commondir ../..
+			file ds/.git gitdir: ../mine/.git/worktrees/wt`, dir: "ds"},
+		{name: "gitdir is a submodule of another tree", spec: `annex mine/.git/modules/sub
+			file ds/.git gitdir: ../mine/.git/modules/sub`, dir: "ds", datasets: "ds ro:mine/.git/modules/sub", objects: "mine/.git/modules/sub/annex/objects"},
 		{name: "commondir leads elsewhere", spec: `git mine/.git
 			file evil/HEAD x
 			file evil/commondir ../mine/.git
