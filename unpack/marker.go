@@ -1,0 +1,230 @@
+package unpack
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
+)
+
+// version of what lies in the store. Another one is unpacked anew.
+const version = 1
+
+// marker says in which form an image lies in the store.
+type marker struct {
+	Version int
+	Chain   string // its own name: tells a truncated or a copied marker
+	Merged  bool   // merged/<chain>, not layers
+	From    int    // layers below this one are hidden by it as a whole
+	Mended  bool   // roots/<chain> holds implied directories
+}
+
+// meta describes a layer.
+type meta struct {
+	Version int
+	DiffID  string
+	Entries int64
+	Bytes   int64    // of regular files, holes included
+	Implied [][]byte // directories without an entry; names need not be UTF-8
+	Opaque  bool     // the root directory is opaque
+}
+
+// identity of an image, as far as its files go.
+type identity struct {
+	chain   string   // hex
+	diffIDs []string // hex, lowest layer first
+}
+
+var hexID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// identify reads manifest and config of img, not its layers.
+func identify(img v1.Image) (identity, error) {
+	config, err := img.ConfigFile()
+	if err != nil {
+		return identity{}, fmt.Errorf("read image config: %w", err)
+	}
+	manifest, err := img.Manifest()
+	if err != nil {
+		return identity{}, fmt.Errorf("read image manifest: %w", err)
+	}
+	if config == nil || manifest == nil {
+		return identity{}, errors.New("the image has no config or no manifest")
+	}
+	diffIDs := config.RootFS.DiffIDs
+	if len(diffIDs) != len(manifest.Layers) {
+		return identity{}, fmt.Errorf("the image manifest has %d layers, its config %d diff_ids", len(manifest.Layers), len(diffIDs))
+	}
+	var id identity
+	chain := ""
+	for i, d := range diffIDs {
+		if d.Algorithm != "sha256" || !hexID.MatchString(d.Hex) {
+			return identity{}, fmt.Errorf("diff_id %d of the image config is %q, not a sha256", i, d)
+		}
+		id.diffIDs = append(id.diffIDs, d.Hex)
+		if i == 0 {
+			chain = d.String()
+			id.chain = d.Hex
+			continue
+		}
+		sum := sha256.Sum256([]byte(chain + " " + d.String()))
+		id.chain = hex.EncodeToString(sum[:])
+		chain = "sha256:" + id.chain
+	}
+	if len(diffIDs) == 0 {
+		sum := sha256.Sum256(nil)
+		id.chain = hex.EncodeToString(sum[:])
+	}
+	return id, nil
+}
+
+// stack returns the layers to be stacked from layer from on, each once:
+// overlayfs refuses a directory given twice, and what a layer does is not
+// changed by its having been there before, further down.
+func (id identity) stack(from int) []string {
+	var layers []string
+	for i, d := range id.diffIDs[from:] {
+		again := false
+		for _, later := range id.diffIDs[from+i+1:] {
+			again = again || later == d
+		}
+		if !again {
+			layers = append(layers, d)
+		}
+	}
+	return layers
+}
+
+// readJSON reads a small file that others cannot have written. What is no such
+// file, or not v, is reported as not existing.
+func (s *Store) readJSON(path string, max int64, v any) error {
+	f, err := os.OpenFile(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		if errors.Is(err, unix.ELOOP) {
+			return os.ErrNotExist
+		}
+		return err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !fi.Mode().IsRegular() || fi.Size() > max {
+		return os.ErrNotExist
+	}
+	if err := s.trust.judge(path, fi, false); err != nil {
+		return err
+	}
+	b := make([]byte, fi.Size())
+	if _, err := io.ReadFull(f, b); err != nil {
+		return os.ErrNotExist
+	}
+	if json.Unmarshal(b, v) != nil {
+		return os.ErrNotExist
+	}
+	return nil
+}
+
+// marked returns the root whose marker and parts are in place, or nil.
+func (s *Store) marked(id identity) (*Root, error) {
+	var m marker
+	err := s.readJSON(filepath.Join(s.dir, "roots", id.chain+".json"), 4096, &m)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if m.Version != version || m.Chain != id.chain || m.From < 0 || m.From > len(id.diffIDs) || !m.Merged && m.From == len(id.diffIDs) {
+		return nil, nil
+	}
+	root := &Root{Foreign: s.foreign}
+	if m.Merged {
+		root.Dir, err = s.part("merged", id.chain)
+		if root.Dir == "" {
+			return nil, err
+		}
+		return root, nil
+	}
+	for _, d := range id.stack(m.From) {
+		dir, err := s.part("layers", d)
+		if dir == "" {
+			return nil, err
+		}
+		root.Layers = append(root.Layers, dir)
+	}
+	if m.Mended {
+		dir, err := s.part("roots", id.chain)
+		if dir == "" {
+			return nil, err
+		}
+		root.Layers = append(root.Layers, dir)
+	}
+	return root, nil
+}
+
+// part returns the fs/ of a directory of the store, "" when it is not there.
+func (s *Store) part(kind, id string) (string, error) {
+	path := filepath.Join(s.dir, kind, id)
+	fi, err := s.trust.check(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if !fi.IsDir() {
+		return "", nil
+	}
+	path = filepath.Join(path, "fs")
+	if fi, err := os.Lstat(path); err != nil || !fi.IsDir() {
+		return "", nil
+	}
+	return path, nil
+}
+
+// mark writes the marker, after which the image is in the store.
+func (s *Store) mark(m marker) error {
+	w, err := s.newWork()
+	if err != nil {
+		return err
+	}
+	defer w.discard()
+	pending := filepath.Join(w.path, "marker")
+	if err := writeJSON(pending, m, s.mode&0o644); err != nil {
+		return err
+	}
+	roots := filepath.Join(s.dir, "roots")
+	if err := os.Rename(pending, filepath.Join(roots, m.Chain+".json")); err != nil {
+		return err
+	}
+	return syncDir(roots)
+}
+
+// writeJSON makes a new file with mode and waits until it is on disk.
+func writeJSON(path string, v any, mode os.FileMode) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.Write(b); err != nil {
+		return err
+	}
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
+	return f.Sync()
+}

@@ -1,0 +1,2 @@
+package unpack_test
+func unpackHelper(args []string) error { return nil }
