@@ -14,8 +14,6 @@ type hinted struct {
 // Hint is what to type next.
 func (e *hinted) Hint() string { return e.hint }
 
-func (e *hinted) Unwrap() error { return e.error }
-
 var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
 // shellQuote spells a path such that a shell, and a program that takes

@@ -95,7 +95,11 @@ func TestOpeners(t *testing.T) {
 			for _, img := range images {
 				d := s.manifest(img, func(m *v1.Manifest) {
 					m.Config.Data = img.config()
-					s.must(os.Remove(s.path(m.Config.Digest)))
+					os.Remove(s.path(m.Config.Digest))
+					for n, l := range img.layers {
+						m.Layers[n].Data = l.packed()
+						os.Remove(s.path(m.Layers[n].Digest))
+					}
 				})
 				raw, err := os.ReadFile(s.path(d.Digest))
 				s.must(err)
@@ -292,6 +296,31 @@ func TestMissingMetadata(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestMissingOnce counts a layer that the manifest names twice once.
+func TestMissingOnce(t *testing.T) {
+	twice := sample{layers: []sampleLayer{other.layers[0], three.layers[0], other.layers[0]}}
+	s := &site{t, writeOCI(t, t.TempDir(), twice)}
+	s.drop(layerOCI(s.dir, other.layers[0]))
+	img, err := layout.Open(context.Background(), s.dir, layout.Options{Platform: amd64})
+	s.must(err)
+	wantWords(t, img.CheckLayers(), "1 file, 13 bytes in all")
+}
+
+// TestUnreadSiblings picks by digest and by tag beside indexes that are absent.
+func TestUnreadSiblings(t *testing.T) {
+	s := newSite(t, filepath.Join(t.TempDir(), "img"))
+	want, gone := s.manifest(three), s.nested(s.manifest(other))
+	s.index(tagged(s.nested(gone, want), "top"), tagged(gone, "gone"))
+	s.drop(s.path(gone.Digest))
+	img, err := layout.Open(context.Background(), s.dir, layout.Options{Tag: "top", Digest: want.Digest.String(), Platform: amd64})
+	s.must(err)
+	if got, _ := img.Digest(); got != want.Digest {
+		t.Errorf("got %s, want %s", got, want.Digest)
+	}
+	_, err = layout.Open(context.Background(), s.dir, layout.Options{Tag: "gone", Platform: amd64})
+	wantWords(t, err, "read index: blob "+gone.Digest.String()+" is missing")
 }
 
 func TestNotAnnexedHasNoHint(t *testing.T) {
