@@ -9,8 +9,8 @@
 //	   ◀── accepted ──────────  clone every bind source (open_tree)
 //	exit 0                      mount the root, then each mount in order
 //	                            libcontainer: Create, Start ─────────────▶ pivot, masks, capabilities
-//	                            affinity of the caller, Exec ────────────▶ seccomp, exec "__enter"
-//	                            wait; end the tree; remove scratch         own uid, chdir, exec CMD
+//	                            affinity of the caller, Exec ────────────▶ exec "__enter": own uid,
+//	                            wait; end the tree; remove scratch         chdir, seccomp, exec CMD
 //
 // The order of setup is the order of spec.Mounts. The first is the root ("/", type overlay). What libcontainer
 // would do slowly or not at all for an ordinary user is done here: the overlay, binds by file descriptor,

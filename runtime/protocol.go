@@ -15,6 +15,7 @@ import (
 // Options is what a run needs besides its description.
 type Options struct {
 	Scratch string // the run's own directory, from NewScratch
+	Filter  []byte // the seccomp filter of the spec, compiled: an array of struct sock_filter
 	Files   []int  // numbers, ascending, of the open files above 2 that the command keeps
 	Hint    string // printed where the command is not found
 }
@@ -77,7 +78,15 @@ func call(r request) error {
 
 // Run hands the run over. When it returns nil this process has nothing left to do but to exit with 0: the
 // scratch directory belongs to the inside, and the front returns the command's exit code.
-func Run(s *specs.Spec, o Options) error { return call(request{Run: &job{s, o}}) }
+func Run(s *specs.Spec, o Options) error {
+	if (s.Linux.Seccomp != nil) != (len(o.Filter) > 0) {
+		return errors.New("the seccomp filter of the spec is not compiled")
+	}
+	bare, linux := *s, *s.Linux
+	linux.Seccomp = nil // long, and compiled already
+	bare.Linux = &linux
+	return call(request{Run: &job{&bare, o}})
+}
 
 // TryOverlay reports, by doing, whether layers below dir can be mounted as an overlay in the namespaces of a run.
 func TryOverlay(dir string) error { return call(request{Overlay: dir}) }

@@ -74,7 +74,7 @@ func mountRoot(s *specs.Spec, scratch *Scratch) (*rootfs, error) {
 	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, s.Root.Path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return nil, fmt.Errorf("mount the image's layers at %s: %w", s.Root.Path, err)
 	}
-	scratch.root = s.Root.Path
+	scratch.mounted = append(scratch.mounted, s.Root.Path)
 	top, err := unix.Open(s.Root.Path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open the root: %w", err)

@@ -11,7 +11,6 @@ import (
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
-	"github.com/opencontainers/runc/libcontainer/specconv"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -23,6 +22,9 @@ func run(j *job, scratch *Scratch) (int, error) {
 	var affinity unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &affinity); err != nil {
 		return 125, fmt.Errorf("read the CPU affinity: %w", err)
+	}
+	if err := scratch.mountState(); err != nil {
+		return 125, err
 	}
 	if err := mountAll(j.Spec, scratch); err != nil {
 		return 125, err
@@ -39,7 +41,7 @@ func run(j *job, scratch *Scratch) (int, error) {
 	if err != nil {
 		return 125, fmt.Errorf("create the container: %w", err)
 	}
-	p, err := commandProcess(j)
+	p, err := commandProcess(j, scratch)
 	if err != nil {
 		return 125, err
 	}
@@ -54,8 +56,6 @@ func run(j *job, scratch *Scratch) (int, error) {
 	if err := unix.SchedSetaffinity(pid, &affinity); err != nil {
 		return 125, fmt.Errorf("keep the CPU affinity: %w", err)
 	}
-	// The container has mounts of its own by now. None of ours may be left where scratch is removed.
-	scratch.detachRoot()
 	if err := c.Exec(); err != nil {
 		return 125, fmt.Errorf("start the command: %w", err)
 	}
@@ -84,23 +84,31 @@ func wait(command int) (int, error) {
 
 // commandProcess describes libcontainer's process: this binary once more, which enters the inner user
 // namespace and execs the command (prelude/enter.c).
-func commandProcess(j *job) (*libcontainer.Process, error) {
+func commandProcess(j *job, scratch *Scratch) (*libcontainer.Process, error) {
 	p, user := j.Spec.Process, j.Spec.Process.User
 	nested := 1
 	if user.UID == 0 {
 		nested = 0
 	}
-	numbers := make([]string, len(j.Options.Files))
-	files := make([]*os.File, len(j.Options.Files))
-	for i, fd := range j.Options.Files {
-		numbers[i] = strconv.Itoa(fd)
-		files[i] = os.NewFile(uintptr(fd), "inherited")
-		if files[i] == nil {
-			return nil, fmt.Errorf("file descriptor %d cannot be kept", fd)
+	var numbers []string
+	var files []*os.File
+	for _, fd := range j.Options.Files {
+		numbers = append(numbers, strconv.Itoa(fd))
+		files = append(files, os.NewFile(uintptr(fd), "inherited"))
+	}
+	// The filter is loaded as the very last, in the inner user namespace. libcontainer would compile it anew in every
+	// run, and before: a profile without unshare would keep the command from its own uid.
+	filtered := 0
+	if len(j.Options.Filter) > 0 {
+		filtered = 1
+		f, err := scratch.stateFile("seccomp", j.Options.Filter)
+		if err != nil {
+			return nil, err
 		}
+		files = append(files, f)
 	}
 	args := []string{"/proc/self/exe", "__enter",
-		fmt.Sprintf("%d:%d:%d:%x", user.UID, user.GID, nested, prelude.Ignored()),
+		fmt.Sprintf("%d:%d:%d:%d:%x", user.UID, user.GID, nested, filtered, prelude.Ignored()),
 		strings.Join(numbers, ","), p.Cwd, j.Options.Hint}
 	return &libcontainer.Process{
 		Init: true, Args: append(args, p.Args...), Env: p.Env, Cwd: "/",
@@ -154,13 +162,6 @@ func containerConfig(s *specs.Spec) (*configs.Config, error) {
 			c.Mounts = append(c.Mounts, &configs.Mount{Device: "proc", Source: "proc", Destination: m.Destination,
 				Flags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC})
 		}
-	}
-	if s.Linux.Seccomp != nil {
-		filter, err := specconv.SetupSeccomp(s.Linux.Seccomp)
-		if err != nil {
-			return nil, fmt.Errorf("seccomp profile: %w", err)
-		}
-		c.Seccomp = filter
 	}
 	return c, nil
 }

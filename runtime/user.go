@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -38,13 +37,14 @@ func addUser(annotations map[string]string, root *rootfs, scratch *Scratch) erro
 		if hasAccount(image, line) {
 			continue
 		}
-		file := filepath.Join(scratch.Dir, a.name)
-		if err := os.WriteFile(file, append([]byte(line+"\n"), image...), 0o644); err != nil {
-			return fmt.Errorf("write the user's entry: %w", err)
-		}
-		fd, err := openTree(file, false)
+		f, err := scratch.stateFile(a.name, append([]byte(line+"\n"), image...))
 		if err != nil {
-			return fmt.Errorf("bind %s: %w", file, err)
+			return err
+		}
+		fd, err := openTree(f.Name(), false)
+		_ = f.Close()
+		if err != nil {
+			return fmt.Errorf("bind %s: %w", f.Name(), err)
 		}
 		err = root.attach(fd, "/etc/"+a.name, false)
 		_ = unix.Close(fd)

@@ -27,7 +27,7 @@ func run(ctx context.Context, ref string, o spec.Options, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	root, err := makeRoot(ctx, img, &f.store, &f.speech)
+	root, store, err := makeRoot(ctx, img, &f.store, &f.speech)
 	if err != nil {
 		return err
 	}
@@ -35,14 +35,14 @@ func run(ctx context.Context, ref string, o spec.Options, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	err = describeAndRun(ctx, img, root, scratch, o, f)
+	err = describeAndRun(ctx, img, root, store, scratch, o, f)
 	if err != nil || f.dryRun {
 		scratch.Remove()
 	}
 	return err
 }
 
-func describeAndRun(ctx context.Context, img v1.Image, root *unpack.Root, scratch *runtime.Scratch, o spec.Options, f *runFlags) error {
+func describeAndRun(ctx context.Context, img v1.Image, root *unpack.Root, store string, scratch *runtime.Scratch, o spec.Options, f *runFlags) error {
 	config, err := img.ConfigFile()
 	if err != nil {
 		return err
@@ -64,7 +64,11 @@ func describeAndRun(ctx context.Context, img v1.Image, root *unpack.Root, scratc
 	if root.Foreign {
 		note(f.speech.quiet, "the unpacked image belongs to another user: what it carries cannot be changed inside")
 	}
-	return runtime.Run(s, runtime.Options{Scratch: scratch.Dir, Files: keptFiles(f.fds), Hint: entrypointHint(config)})
+	filter, err := compiledFilter(s.Linux.Seccomp, store)
+	if err != nil {
+		return err
+	}
+	return runtime.Run(s, runtime.Options{Scratch: scratch.Dir, Filter: filter, Files: keptFiles(f.fds), Hint: entrypointHint(config)})
 }
 
 // entrypointHint is what to type when the command is not found in an image that has an entry point: that was
@@ -90,11 +94,12 @@ func scratchBases(flag string) []string {
 	return bases
 }
 
-// makeRoot unpacks img into the first store that can be trusted, unless it lies there already.
-func makeRoot(ctx context.Context, img *layout.Image, f *storeFlags, speech *speechFlags) (*unpack.Root, error) {
+// makeRoot unpacks img into the first store that can be trusted, unless it lies there already. It returns the store
+// too.
+func makeRoot(ctx context.Context, img *layout.Image, f *storeFlags, speech *speechFlags) (*unpack.Root, string, error) {
 	owners, err := siteOwners()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	bar := newProgress(speech.quiet, img.Dir())
 	defer bar.done()
@@ -106,10 +111,11 @@ func makeRoot(ctx context.Context, img *layout.Image, f *storeFlags, speech *spe
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		note(!speech.verbose, "store %s", dir)
-		return store.Root(ctx, img)
+		root, err := store.Root(ctx, img)
+		return root, dir, err
 	}
-	return nil, fmt.Errorf("no store can be used: %w", untrusted)
+	return nil, "", fmt.Errorf("no store can be used: %w", untrusted)
 }

@@ -33,7 +33,7 @@ func newUnpack() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				root, err := makeRoot(c.Context(), img, &store, &speech)
+				root, _, err := makeRoot(c.Context(), img, &store, &speech)
 				if err != nil {
 					return err
 				}

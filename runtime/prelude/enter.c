@@ -1,14 +1,17 @@
 // The last step of a run, inside the container: become the caller again, then exec the command.
 //
 // libcontainer execs /proc/self/exe (its sealed copy of this binary) as
-//     EXE __enter UID:GID:NESTED:IGNORED FDS CWD HINT CMD [ARG...]
-// FDS is "N,N,…": the numbers that fds 3, 4, … had for the caller.
+//     EXE __enter UID:GID:NESTED:FILTERED:IGNORED FDS CWD HINT CMD [ARG...]
+// FDS is "N,N,…": the numbers that fds 3, 4, … had for the caller. With FILTERED the next fd after
+// these holds a seccomp program. IGNORED is the mask of signals to ignore.
 #define _GNU_SOURCE
 #include "prelude.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,17 +50,25 @@ static void become_caller(unsigned uid, unsigned gid)
 
 // Moves fds 3, 4, … to the numbers that the caller's variables name (PMI_FD, MAKEFLAGS). Each number
 // is at least 3, and they come sorted: from the highest down none is overwritten before it moves.
-static void renumber(char *fds)
+static void renumber(const int *want, int n)
 {
-	int want[64], n = 0;
-	for (char *s = strtok(fds, ","); s && n < 64; s = strtok(NULL, ","))
-		want[n++] = atoi(s);
 	for (int i = n - 1; i >= 0; i--)
 		if (want[i] != 3 + i) {
 			if (dup2(3 + i, want[i]) < 0)
 				fail(125, "cannot keep an open file");
 			close(3 + i);
 		}
+}
+
+// The program is read at the start and loaded at the end: a profile may forbid all that lies between.
+static struct sock_fprog read_filter(int fd)
+{
+	static struct sock_filter program[BPF_MAXINSNS];
+	ssize_t n = read(fd, program, sizeof program);
+	if (n <= 0 || n % sizeof *program)
+		fail(125, "cannot read the seccomp filter");
+	close(fd);
+	return (struct sock_fprog){.len = n / sizeof *program, .filter = program};
 }
 
 // Process 1 of a pid namespace gets no signal that it has no handler for: a parent of the command
@@ -144,24 +155,32 @@ static void cannot_exec(char **argv, int err, const char *hint)
 
 void enter_command(int argc, char **argv)
 {
-	unsigned uid, gid, nested;
+	unsigned uid, gid, nested, filtered;
 	uint64_t ignored;
-	if (argc < 7 || sscanf(argv[2], "%u:%u:%u:%" SCNx64, &uid, &gid, &nested, &ignored) != 4) {
+	if (argc < 7 || sscanf(argv[2], "%u:%u:%u:%u:%" SCNx64, &uid, &gid, &nested, &filtered, &ignored) != 5) {
 		fprintf(stderr, "dlrun: __enter is dlrun's own last step and cannot be called\n");
 		_exit(125);
 	}
 	char *cwd = argv[4], *hint = argv[5], **command = argv + 6;
+	int fds[64], n = 0;
+	for (char *s = strtok(argv[3], ","); s && n < 64; s = strtok(NULL, ","))
+		fds[n++] = atoi(s);
+	struct sock_fprog filter = {0};
+	if (filtered)
+		filter = read_filter(3 + n);
 	if (nested)
 		become_caller(uid, gid);
 	if (chdir(cwd)) {
 		fprintf(stderr, "dlrun: cannot enter the working directory %s: %s\n", cwd, strerror(errno));
 		_exit(125);
 	}
-	renumber(argv[3]);
+	renumber(fds, n);
 	if (getpid() == 1)
 		become_init();
 	for (int sig = 1; sig < 64; sig++)
 		if (ignored >> (sig - 1) & 1)
 			signal(sig, SIG_IGN);
+	if (filtered && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter))
+		fail(125, "cannot load the seccomp filter");
 	cannot_exec(command, exec_by_path(command), hint);
 }
