@@ -3,6 +3,7 @@ package layout
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -58,7 +59,9 @@ func (c candidate) String() string {
 // pick finds the one image that the query asks for, starting from the entries
 // of a top index.
 func (q query) pick(ctx context.Context, m medium, entries []v1.Descriptor) (candidate, error) {
+	// The wording of the DataLad docker adapter, which its users know.
 	none := "No matching images found in " + m.dir()
+	several := "Multiple images found in " + m.dir()
 	if q.tag != "" {
 		tagged := slices.DeleteFunc(slices.Clone(entries), func(e v1.Descriptor) bool {
 			return e.Annotations[refName] != q.tag
@@ -78,7 +81,7 @@ func (q query) pick(ctx context.Context, m medium, entries []v1.Descriptor) (can
 		if q.digest != (v1.Hash{}) {
 			return candidate{}, fmt.Errorf("%s: no index or manifest %s", none, q.digest)
 		}
-		return candidate{}, fmt.Errorf("%s", none)
+		return candidate{}, errors.New(none)
 	}
 	switch fit := q.fitting(s.found); len(fit) {
 	case 1:
@@ -91,7 +94,7 @@ func (q query) pick(ctx context.Context, m medium, entries []v1.Descriptor) (can
 		}
 	default:
 		return candidate{}, &hinted{
-			fmt.Errorf("Multiple images found in %s: %s", m.dir(), list(stringsOf(fit), "")), //nolint:staticcheck // the wording of the DataLad docker adapter
+			fmt.Errorf("%s: %s", several, list(stringsOf(fit), "")),
 			"pick one with --tag or --digest",
 		}
 	}

@@ -109,7 +109,6 @@ func testOpener(t *testing.T, o opener) {
 	if o.layer == nil {
 		return
 	}
-	content := func(l sampleLayer) []byte { return l.packed() }
 	faults := []struct {
 		name  string
 		spoil func(name string, content []byte) error
@@ -118,15 +117,15 @@ func testOpener(t *testing.T, o opener) {
 	}{
 		{"absent", func(name string, _ []byte) error { return os.Remove(name) },
 			[]string{"is missing"}, []string{"is missing"}},
-		{"flipped byte", func(name string, b []byte) error { b[len(b)/2] ^= 1; return os.WriteFile(name, b, 0o644) },
+		{"flipped byte", func(name string, b []byte) error { b[len(b)/2] ^= 1; return overwrite(name, b) },
 			nil, []string{"its content has the digest sha256:"}},
-		{"last byte flipped", func(name string, b []byte) error { b[len(b)-1] ^= 1; return os.WriteFile(name, b, 0o644) },
+		{"last byte flipped", func(name string, b []byte) error { b[len(b)-1] ^= 1; return overwrite(name, b) },
 			nil, []string{"its content has the digest sha256:"}},
-		{"truncated", func(name string, b []byte) error { return os.WriteFile(name, b[:len(b)-1], 0o644) },
+		{"truncated", func(name string, b []byte) error { return overwrite(name, b[:len(b)-1]) },
 			[]string{"bytes, want "}, []string{"bytes, want "}},
-		{"empty", func(name string, b []byte) error { return os.WriteFile(name, nil, 0o644) },
+		{"empty", func(name string, _ []byte) error { return overwrite(name, nil) },
 			[]string{"0 bytes, want "}, []string{"0 bytes, want "}},
-		{"longer", func(name string, b []byte) error { return os.WriteFile(name, append(b, 0), 0o644) },
+		{"longer", func(name string, b []byte) error { return overwrite(name, append(b, 0)) },
 			[]string{"bytes, want "}, []string{"bytes, want "}},
 		{"fifo", func(name string, _ []byte) error { os.Remove(name); return syscall.Mkfifo(name, 0o644) },
 			[]string{"is a fifo"}, []string{"is a fifo"}},
@@ -146,13 +145,13 @@ func testOpener(t *testing.T, o opener) {
 		for n, l := range three.layers {
 			t.Run(fmt.Sprintf("layer %d %s", n, f.name), func(t *testing.T) {
 				ref := o.write(t, t.TempDir(), three)
-				if err := f.spoil(o.layer(ref, l), content(l)); err != nil {
+				if err := f.spoil(o.layer(ref, l), l.packed()); err != nil {
 					t.Fatal(err)
 				}
 				// The image itself opens all the same: no layer is looked at.
 				img := open(t, ref, layout.Options{})
 				if err := img.CheckLayers(); f.check != nil {
-					wantWords(t, err, append(f.check, digestOf(content(l)).String(), ref)...)
+					wantWords(t, err, append(f.check, digestOf(l.packed()).String(), ref)...)
 				} else if err != nil {
 					t.Errorf("check: %v", err)
 				}
@@ -161,8 +160,8 @@ func testOpener(t *testing.T, o opener) {
 					t.Fatal(err)
 				}
 				got, err := readLayer(layers[n])
-				wantWords(t, err, append(f.read, digestOf(content(l)).String(), ref)...)
-				if len(got) >= len(content(l)) {
+				wantWords(t, err, append(f.read, digestOf(l.packed()).String(), ref)...)
+				if len(got) >= len(l.packed()) {
 					t.Errorf("all %d bytes of a wrong layer were handed out", len(got))
 				}
 			})
@@ -249,6 +248,14 @@ func checkImage(t *testing.T, img *layout.Image, want sample) {
 	if _, err := img.LayerByDiffID(id); err == nil {
 		t.Error("the config was taken for a diff_id")
 	}
+}
+
+// overwrite changes the content of a file, an annexed one's of mode 0444 too.
+func overwrite(name string, content []byte) error {
+	if err := os.Chmod(name, 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(name, content, 0o644)
 }
 
 // readLayer reads a layer through, and gives what came before an error too.
