@@ -289,7 +289,7 @@ var forms = []struct {
 		f 0644 1000000000 "tmp/planted" "x"`},
 	{name: "book-keeping of other tools", layers: [][]byte{tarOf(
 		entry{Header: tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "pax_global_header", PAXRecords: map[string]string{"comment": "x"}}},
-		dir(".wh..wh.plnk"), file(".wh..wh.plnk/1.2", "x"), file(".wh..wh.aufs", ""), raw(rawHeader("cont", tar.TypeCont, "")),
+		dir(".wh..wh.plnk"), file(".wh..wh.plnk/1.2", "x"), file(".wh..wh.aufs", ""), raw(rawHeader("cont", tar.TypeCont, "", 0)),
 	)}, want: `
 		d 0755 0 "."
 		f 0644 0 "cont" ""`},

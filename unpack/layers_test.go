@@ -95,24 +95,60 @@ func tarOf(entries ...entry) []byte {
 }
 
 // rawHeader makes a header that tar.Writer would refuse to write.
-func rawHeader(name string, flag byte, linkname string) []byte {
+func rawHeader(name string, flag byte, linkname string, size int) []byte {
 	b := make([]byte, 512)
 	copy(b, name)
 	copy(b[100:], "0000644\x00")
 	copy(b[108:], "0000000\x00")
 	copy(b[116:], "0000000\x00")
-	copy(b[124:], "00000000000\x00")
+	copy(b[124:], fmt.Sprintf("%011o\x00", size))
 	copy(b[136:], "00000000000\x00")
 	b[156] = flag
 	copy(b[157:], linkname)
 	copy(b[257:], "ustar\x0000")
+	return checksum(b)
+}
+
+func checksum(b []byte) []byte {
 	copy(b[148:], "        ")
 	sum := 0
-	for _, c := range b {
+	for _, c := range b[:512] {
 		sum += int(c)
 	}
 	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
 	return b
+}
+
+func padded(s string) []byte { return append([]byte(s), make([]byte, -len(s)&511)...) }
+
+// paxSparse is a file of size bytes with text at its end, as GNU tar writes it
+// in format pax 1.0.
+func paxSparse(name string, size int, text string) []byte {
+	var records string
+	for _, r := range [][2]string{
+		{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.name", name}, {"GNU.sparse.realsize", fmt.Sprint(size)},
+	} {
+		rest := " " + r[0] + "=" + r[1] + "\n"
+		n := len(rest) + 2
+		if n > 99 {
+			n++
+		}
+		records += fmt.Sprint(n) + rest
+	}
+	b := append(rawHeader("pax", tar.TypeXHeader, "", len(records)), padded(records)...)
+	b = append(b, rawHeader("sparse", tar.TypeReg, "", 512+len(text))...)
+	b = append(b, padded(fmt.Sprintf("1\n%d\n%d\n", size-len(text), len(text)))...)
+	return append(b, padded(text)...)
+}
+
+// gnuSparse is the same in the old format of GNU tar.
+func gnuSparse(name string, size int, text string) []byte {
+	b := rawHeader(name, tar.TypeGNUSparse, "", len(text))
+	copy(b[257:], "ustar  \x00")
+	clear(b[345:])
+	copy(b[386:], fmt.Sprintf("%011o\x00%011o\x00", size-len(text), len(text)))
+	copy(b[483:], fmt.Sprintf("%011o\x00", size))
+	return append(checksum(b), padded(text)...)
 }
 
 func gz(b []byte) []byte {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"syscall"
@@ -46,7 +47,11 @@ func asUser() int {
 		err = os.Chown(tmp, id, id)
 	}
 	if err == nil {
-		cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+		// Files of the go command's are out of an ordinary user's reach.
+		args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(a string) bool {
+			return strings.HasPrefix(a, "-test.testlogfile") || strings.HasPrefix(a, "-test.gocoverdir") || strings.Contains(a, "profile=")
+		})
+		cmd := exec.Command("/proc/self/exe", args...)
 		cmd.Dir = "/"
 		cmd.Env = append(os.Environ(), "TMPDIR="+tmp, "HOME="+tmp)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr

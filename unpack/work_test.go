@@ -1,2 +1,3 @@
 package unpack_test
+
 func unpackHelper(args []string) error { return nil }
