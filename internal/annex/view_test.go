@@ -382,6 +382,27 @@ func TestFindErrors(t *testing.T) {
 	}
 }
 
+// TestFindRegisteredByAll has each dataset register all below, not the next
+// alone: as many ways down as there are subsets, and one visit each.
+func TestFindRegisteredByAll(t *testing.T) {
+	const depth = 18
+	var spec strings.Builder
+	for i := range depth {
+		root := strings.Repeat("d/", i) + "d"
+		fmt.Fprintf(&spec, "annex %s/.git\nsub %[1]s", root)
+		for j := range depth - 1 - i {
+			spec.WriteString(" d" + strings.Repeat("/d", j))
+		}
+		spec.WriteString("\n")
+	}
+	base := plant(t, spec.String())
+	view, err := annex.Find(base+"/d/d", annex.Options{Home: base + "/home"})
+	must(t, err)
+	if len(view.Objects) != depth {
+		t.Errorf("%d objects directories, want %d", len(view.Objects), depth)
+	}
+}
+
 func TestFindUnreadable(t *testing.T) {
 	// Root reads whatever the mode says; then the climb is right to go on.
 	base := plant(t, nested)
