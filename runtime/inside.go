@@ -1,7 +1,7 @@
 package runtime
 
 import (
-	"encoding/json"
+	"encoding/gob"
 	"errors"
 	"io"
 	"os"
@@ -33,7 +33,7 @@ func Serve() (code int, err error) {
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM)
 
 	peer := prelude.Peer()
-	enc, dec := json.NewEncoder(peer), json.NewDecoder(peer)
+	enc, dec := gob.NewEncoder(peer), gob.NewDecoder(peer)
 	for {
 		var r request
 		if err := dec.Decode(&r); err != nil {
@@ -67,7 +67,7 @@ func refuse(err error) reply {
 	return a
 }
 
-func serveRun(j *job, peer *os.File, enc *json.Encoder) (int, error) {
+func serveRun(j *job, peer *os.File, enc *gob.Encoder) (int, error) {
 	scratch, err := holdScratch(j.Options.Scratch)
 	if e := enc.Encode(refuse(err)); err != nil || e != nil {
 		return 0, e

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"encoding/gob"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,18 +23,47 @@ type Options struct {
 
 // request is one message of the outside. Exactly one field is set.
 type request struct {
-	Overlay string `json:",omitempty"` // try an overlay mount below this directory
-	Run     *job   `json:",omitempty"`
+	Overlay string // try an overlay mount below this directory
+	Run     *job
 }
 
+// job is a run. JSON turns what is no UTF-8 into something else, and arguments, variables and paths may be any bytes:
+// those that come from outside of dlrun travel beside the spec.
 type job struct {
-	Spec    *specs.Spec
+	Spec    []byte // JSON, without the fields below
+	Args    []string
+	Env     []string
+	Cwd     string
+	Mounts  []specs.Mount
 	Options Options
 }
 
+// newJob packs s.
+func newJob(s specs.Spec, o Options) (*job, error) {
+	process, linux := *s.Process, *s.Linux
+	j := &job{Args: process.Args, Env: process.Env, Cwd: process.Cwd, Mounts: s.Mounts, Options: o}
+	process.Args, process.Env, process.Cwd, s.Mounts = nil, nil, "", nil
+	linux.Seccomp = nil // Options.Filter
+	s.Process, s.Linux = &process, &linux
+	var err error
+	if j.Spec, err = json.Marshal(s); err != nil {
+		return nil, fmt.Errorf("hand the run over: %w", err)
+	}
+	return j, nil
+}
+
+// spec is what newJob packed.
+func (j *job) spec() (*specs.Spec, error) {
+	var s specs.Spec
+	if err := json.Unmarshal(j.Spec, &s); err != nil {
+		return nil, fmt.Errorf("take the run over: %w", err)
+	}
+	s.Process.Args, s.Process.Env, s.Process.Cwd, s.Mounts = j.Args, j.Env, j.Cwd, j.Mounts
+	return &s, nil
+}
+
 type reply struct {
-	Error string `json:",omitempty"`
-	Hint  string `json:",omitempty"`
+	Error, Hint string
 }
 
 // InsideError is what the inside answered. Hint says what to type, or is empty.
@@ -47,13 +77,13 @@ func (e *InsideError) Hint() string { return e.hint }
 // outside is the caller's end of the socket.
 type outside struct {
 	sync.Mutex
-	enc *json.Encoder
-	dec *json.Decoder
+	enc *gob.Encoder
+	dec *gob.Decoder
 }
 
 var connect = sync.OnceValue(func() *outside {
 	peer := prelude.Peer()
-	return &outside{enc: json.NewEncoder(peer), dec: json.NewDecoder(peer)}
+	return &outside{enc: gob.NewEncoder(peer), dec: gob.NewDecoder(peer)}
 })
 
 func call(r request) error {
@@ -82,10 +112,11 @@ func Run(s *specs.Spec, o Options) error {
 	if (s.Linux.Seccomp != nil) != (len(o.Filter) > 0) {
 		return errors.New("the seccomp filter of the spec is not compiled")
 	}
-	bare, linux := *s, *s.Linux
-	linux.Seccomp = nil // long, and compiled already
-	bare.Linux = &linux
-	return call(request{Run: &job{&bare, o}})
+	j, err := newJob(*s, o)
+	if err != nil {
+		return err
+	}
+	return call(request{Run: j})
 }
 
 // TryOverlay reports, by doing, whether layers below dir can be mounted as an overlay in the namespaces of a run.

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -19,6 +20,10 @@ import (
 
 // run is the inside's line: root, container, affinity, exec, wait.
 func run(j *job, scratch *Scratch) (int, error) {
+	s, err := j.spec()
+	if err != nil {
+		return 125, err
+	}
 	var affinity unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &affinity); err != nil {
 		return 125, fmt.Errorf("read the CPU affinity: %w", err)
@@ -26,10 +31,10 @@ func run(j *job, scratch *Scratch) (int, error) {
 	if err := scratch.mountState(); err != nil {
 		return 125, err
 	}
-	if err := mountAll(j.Spec, scratch); err != nil {
+	if err := mountAll(s, scratch); err != nil {
 		return 125, err
 	}
-	config, err := containerConfig(j.Spec)
+	config, err := containerConfig(s)
 	if err != nil {
 		return 125, err
 	}
@@ -41,7 +46,7 @@ func run(j *job, scratch *Scratch) (int, error) {
 	if err != nil {
 		return 125, fmt.Errorf("create the container: %w", err)
 	}
-	p, err := commandProcess(j, scratch)
+	p, err := commandProcess(s, j.Options, scratch)
 	if err != nil {
 		return 125, err
 	}
@@ -82,39 +87,49 @@ func wait(command int) (int, error) {
 	}
 }
 
-// commandProcess describes libcontainer's process: this binary once more, which enters the inner user
-// namespace and execs the command (prelude/enter.c).
-func commandProcess(j *job, scratch *Scratch) (*libcontainer.Process, error) {
-	p, user := j.Spec.Process, j.Spec.Process.User
-	nested := 1
-	if user.UID == 0 {
-		nested = 0
-	}
-	var numbers []string
+// commandProcess describes libcontainer's process: this binary once more, which enters the inner user namespace,
+// loads the seccomp filter and execs the command. libcontainer would compile the filter anew in every run and load it
+// too early: a profile without unshare would keep the command from its own uid.
+func commandProcess(s *specs.Spec, o Options, scratch *Scratch) (*libcontainer.Process, error) {
 	var files []*os.File
-	for _, fd := range j.Options.Files {
-		numbers = append(numbers, strconv.Itoa(fd))
+	for _, fd := range o.Files {
 		files = append(files, os.NewFile(uintptr(fd), "inherited"))
 	}
-	// The filter is loaded as the very last, in the inner user namespace. libcontainer would compile it anew in every
-	// run, and before: a profile without unshare would keep the command from its own uid.
-	filtered := 0
-	if len(j.Options.Filter) > 0 {
-		filtered = 1
-		f, err := scratch.stateFile("seccomp", j.Options.Filter)
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, f)
+	letter, err := scratch.stateFile("enter", enterLetter(s.Process, o))
+	if err != nil {
+		return nil, err
 	}
-	args := []string{"/proc/self/exe", "__enter",
-		fmt.Sprintf("%d:%d:%d:%d:%x", user.UID, user.GID, nested, filtered, prelude.Ignored()),
-		strings.Join(numbers, ","), p.Cwd, j.Options.Hint}
 	return &libcontainer.Process{
-		Init: true, Args: append(args, p.Args...), Env: p.Env, Cwd: "/",
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, ExtraFiles: files,
+		Init: true,
+		Args: []string{"/proc/self/exe", "__enter", strconv.Itoa(3 + len(files))}, ExtraFiles: append(files, letter),
+		Env: []string{"HOME=/"}, Cwd: "/", // the command's own are in the letter
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		LogLevel: "1", // fatal; see Serve
 	}, nil
+}
+
+// enterLetter is what prelude/enter.c reads: the length of the filter (8 bytes, the machine's order), the filter, and
+// strings that each end in NUL.
+func enterLetter(p *specs.Process, o Options) []byte {
+	nested := 1
+	if p.User.UID == 0 {
+		nested = 0
+	}
+	numbers := make([]string, len(o.Files))
+	for i, fd := range o.Files {
+		numbers[i] = strconv.Itoa(fd)
+	}
+	words := []string{
+		fmt.Sprintf("%d:%d:%d:%x", p.User.UID, p.User.GID, nested, prelude.Ignored()),
+		strings.Join(numbers, ","), p.Cwd, o.Hint, strconv.Itoa(len(p.Args)),
+	}
+	words = append(append(words, p.Args...), p.Env...)
+	letter := binary.NativeEndian.AppendUint64(nil, uint64(len(o.Filter)))
+	letter = append(letter, o.Filter...)
+	for _, w := range words {
+		letter = append(append(letter, w...), 0)
+	}
+	return letter
 }
 
 // containerConfig is what is left to libcontainer: the mounts are made, the outer user namespace is entered.

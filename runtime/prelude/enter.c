@@ -1,9 +1,10 @@
 // The last step of a run, inside the container: become the caller again, then exec the command.
 //
-// libcontainer execs /proc/self/exe (its sealed copy of this binary) as
-//     EXE __enter UID:GID:NESTED:FILTERED:IGNORED FDS CWD HINT CMD [ARG...]
-// FDS is "N,N,…": the numbers that fds 3, 4, … had for the caller. With FILTERED the next fd after
-// these holds a seccomp program. IGNORED is the mask of signals to ignore.
+// libcontainer execs /proc/self/exe (its sealed copy of this binary) as `EXE __enter FD`. FD holds the letter of
+// package runtime: the length of a seccomp program (uint64), the program, then strings that end in NUL:
+//     UID:GID:NESTED:IGNORED FDS CWD HINT ARGC CMD [ARG...] [K=V...]
+// FDS is "N,N,…", the numbers that fds 3, 4, … had for the caller; IGNORED the mask of signals to ignore.
+// None of it passes through libcontainer's JSON, which cannot hold bytes that are no UTF-8.
 #define _GNU_SOURCE
 #include "prelude.h"
 
@@ -20,8 +21,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-extern char **environ;
 
 static void fail(int code, const char *what) __attribute__((noreturn));
 static void fail(int code, const char *what)
@@ -60,15 +59,47 @@ static void renumber(const int *want, int n)
 		}
 }
 
-// The program is read at the start and loaded at the end: a profile may forbid all that lies between.
-static struct sock_fprog read_filter(int fd)
+struct letter {
+	struct sock_fprog filter; // len 0: none
+	char *ids, *fds, *cwd, *hint;
+	char **command, **env;
+};
+
+// Read at the start: a seccomp profile may forbid all that lies between.
+static struct letter read_letter(int fd)
 {
-	static struct sock_filter program[BPF_MAXINSNS];
-	ssize_t n = read(fd, program, sizeof program);
-	if (n <= 0 || n % sizeof *program)
-		fail(125, "cannot read the seccomp filter");
+	struct letter l = {0};
+	struct stat st;
+	if (fstat(fd, &st))
+		fail(125, "cannot read what to run");
+	char *text = malloc(st.st_size + 1), *end = text + st.st_size;
+	for (char *at = text; text && at < end;) {
+		ssize_t n = read(fd, at, end - at);
+		if (n <= 0)
+			fail(125, "cannot read what to run");
+		at += n;
+	}
 	close(fd);
-	return (struct sock_fprog){.len = n / sizeof *program, .filter = program};
+	uint64_t program;
+	memcpy(&program, text, sizeof program);
+	*end = 0;
+	l.filter = (struct sock_fprog){.len = program / sizeof(struct sock_filter), .filter = (void *)(text + sizeof program)};
+
+	size_t words = 0;
+	text += sizeof program + program;
+	for (char *at = text; at < end; at++)
+		words += !*at;
+	char **word = calloc(words + 2, sizeof *word);
+	size_t i = 0;
+	for (char *at = text; i < words; at += strlen(at) + 1)
+		word[i++] = at;
+	l.ids = word[0], l.fds = word[1], l.cwd = word[2], l.hint = word[3];
+	size_t args = atol(word[4]);
+	l.command = word + 5;
+	l.env = l.command + args + 1;
+	memmove(l.env, l.command + args, (words - 5 - args) * sizeof *word); // room for the NULL after the arguments
+	l.command[args] = NULL;
+	return l;
 }
 
 // Process 1 of a pid namespace gets no signal that it has no handler for: a parent of the command
@@ -104,15 +135,18 @@ static void become_init(void)
 
 // Execs file as execvp would, without its detour through a shell for files of no known format.
 // Returns the errno that tells most.
-static int exec_by_path(char **argv)
+static int exec_by_path(char **argv, char **env)
 {
 	if (!*argv[0])
 		return ENOENT;
 	if (strchr(argv[0], '/')) {
-		execve(argv[0], argv, environ);
+		execve(argv[0], argv, env);
 		return errno;
 	}
-	const char *path = getenv("PATH");
+	const char *path = NULL;
+	for (char **e = env; *e; e++)
+		if (!strncmp(*e, "PATH=", 5))
+			path = *e + 5;
 	int told = ENOENT;
 	for (const char *p = path ? path : ""; *p;) {
 		size_t n = strcspn(p, ":");
@@ -120,7 +154,7 @@ static int exec_by_path(char **argv)
 		if (asprintf(&file, "%.*s/%s", (int)(n ? n : 1), n ? p : ".", argv[0]) < 0)
 			return ENOMEM;
 		struct stat st;
-		execve(file, argv, environ);
+		execve(file, argv, env);
 		// Directories answer EACCES too; one of that name in PATH does not hide "not found".
 		if (errno != ENOENT && errno != ENOTDIR && !(errno == EACCES && !stat(file, &st) && S_ISDIR(st.st_mode)))
 			told = errno;
@@ -155,23 +189,22 @@ static void cannot_exec(char **argv, int err, const char *hint)
 
 void enter_command(int argc, char **argv)
 {
-	unsigned uid, gid, nested, filtered;
-	uint64_t ignored;
-	if (argc < 7 || sscanf(argv[2], "%u:%u:%u:%u:%" SCNx64, &uid, &gid, &nested, &filtered, &ignored) != 5) {
+	if (argc != 3 || atoi(argv[2]) < 3) {
 		fprintf(stderr, "dlrun: __enter is dlrun's own last step and cannot be called\n");
 		_exit(125);
 	}
-	char *cwd = argv[4], *hint = argv[5], **command = argv + 6;
+	struct letter l = read_letter(atoi(argv[2]));
+	unsigned uid, gid, nested;
+	uint64_t ignored;
 	int fds[64], n = 0;
-	for (char *s = strtok(argv[3], ","); s && n < 64; s = strtok(NULL, ","))
+	if (sscanf(l.ids, "%u:%u:%u:%" SCNx64, &uid, &gid, &nested, &ignored) != 4)
+		fail(125, "cannot read who to be");
+	for (char *s = strtok(l.fds, ","); s && n < 64; s = strtok(NULL, ","))
 		fds[n++] = atoi(s);
-	struct sock_fprog filter = {0};
-	if (filtered)
-		filter = read_filter(3 + n);
 	if (nested)
 		become_caller(uid, gid);
-	if (chdir(cwd)) {
-		fprintf(stderr, "dlrun: cannot enter the working directory %s: %s\n", cwd, strerror(errno));
+	if (chdir(l.cwd)) {
+		fprintf(stderr, "dlrun: cannot enter the working directory %s: %s\n", l.cwd, strerror(errno));
 		_exit(125);
 	}
 	renumber(fds, n);
@@ -180,7 +213,7 @@ void enter_command(int argc, char **argv)
 	for (int sig = 1; sig < 64; sig++)
 		if (ignored >> (sig - 1) & 1)
 			signal(sig, SIG_IGN);
-	if (filtered && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter))
+	if (l.filter.len && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &l.filter))
 		fail(125, "cannot load the seccomp filter");
-	cannot_exec(command, exec_by_path(command), hint);
+	cannot_exec(l.command, exec_by_path(l.command, l.env), l.hint);
 }
