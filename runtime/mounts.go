@@ -23,7 +23,7 @@ func mountAll(s *specs.Spec, scratch *Scratch) error {
 		}
 		sources[i] = fd
 	}
-	root, err := mountRoot(s, scratch)
+	root, err := mountRoot(s, sources, scratch)
 	if err != nil {
 		return err
 	}

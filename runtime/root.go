@@ -13,8 +13,10 @@ import (
 
 // rootfs is the mounted root and which of its mounts belong to this run alone.
 type rootfs struct {
-	fd   int
-	ours map[uint64]bool // ids of the mounts in which a missing mount point may be made
+	fd    int
+	id    uint64          // of the root's own mount
+	ours  map[uint64]bool // ids of the mounts in which a missing mount point may be made
+	upper string          // not empty: a view that cannot be written; what is missing in it is made here
 }
 
 func (r *rootfs) close() { _ = unix.Close(r.fd) }
@@ -49,7 +51,7 @@ func parseOverlay(m specs.Mount) (overlay, error) {
 }
 
 // mountRoot mounts the overlay at s.Root.Path.
-func mountRoot(s *specs.Spec, scratch *Scratch) (*rootfs, error) {
+func mountRoot(s *specs.Spec, sources []int, scratch *Scratch) (*rootfs, error) {
 	if len(s.Mounts) == 0 {
 		return nil, errors.New("the spec has no root mount")
 	}
@@ -66,6 +68,11 @@ func mountRoot(s *specs.Spec, scratch *Scratch) (*rootfs, error) {
 		return nil, err
 	}
 	o.vanishes = strings.HasPrefix(o.upper, scratch.Dir+"/")
+	if o.foreign() {
+		if err := o.mountPoints(s, sources, scratch); err != nil {
+			return nil, err
+		}
+	}
 	fd, err := o.mount()
 	if err != nil {
 		return nil, fmt.Errorf("mount the image's layers: %w", err)
@@ -75,17 +82,73 @@ func mountRoot(s *specs.Spec, scratch *Scratch) (*rootfs, error) {
 		return nil, fmt.Errorf("mount the image's layers at %s: %w", s.Root.Path, err)
 	}
 	scratch.mounted = append(scratch.mounted, s.Root.Path)
-	top, err := unix.Open(s.Root.Path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	return openRoot(s.Root.Path, "")
+}
+
+func openRoot(path, upper string) (*rootfs, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open the root: %w", err)
 	}
-	r := &rootfs{fd: top, ours: map[uint64]bool{}}
-	id, err := mountID(top)
+	id, err := mountID(fd)
 	if err != nil {
 		return nil, err
 	}
-	r.ours[id] = true
-	return r, nil
+	return &rootfs{fd: fd, id: id, ours: map[uint64]bool{id: true}, upper: upper}, nil
+}
+
+// foreign reports whether a layer belongs to a user or group that the namespace does not know (a site's cache; an
+// own one, unpacked while another group was the primary one). Overlay refuses to copy such files and directories up,
+// with EOVERFLOW, so nothing can be made in the directories of the image once it is mounted.
+func (o overlay) foreign() bool {
+	for _, l := range o.lower {
+		var st unix.Stat_t
+		if unix.Stat(l, &st) == nil && (st.Uid != 0 || st.Gid != 0) {
+			return true
+		}
+	}
+	return false
+}
+
+// mountPoints makes the mount points of s that the layers lack in the upper directory, before it is mounted.
+func (o overlay) mountPoints(s *specs.Spec, sources []int, scratch *Scratch) error {
+	empty := filepath.Join(scratch.state(), "empty") // overlay without an upper directory wants two layers
+	if err := os.Mkdir(empty, 0o755); err != nil {
+		return err
+	}
+	upper := o.upper
+	o.upper, o.work, o.vanishes, o.lower = "", "", false, append([]string{empty}, o.lower...)
+	fd, err := o.mount()
+	if err != nil {
+		return fmt.Errorf("mount the image's layers: %w", err)
+	}
+	defer unix.Close(fd)
+	view, err := openRoot(fmt.Sprintf("/proc/self/fd/%d", fd), upper)
+	if err != nil {
+		return err
+	}
+	defer view.close()
+	if err := view.realDirs(); err != nil {
+		return err
+	}
+	want := func(path string, dir bool) {
+		// What lies in a bind of the host is not for us to make, and found missing later.
+		if at, e := view.target(path, dir); e == nil {
+			_ = unix.Close(at)
+		}
+	}
+	for _, file := range []string{"/etc/passwd", "/etc/group"} {
+		want(file, false)
+	}
+	for i, m := range s.Mounts {
+		if sources[i] > 0 {
+			dir, e := isDir(sources[i])
+			err = errors.Join(err, e)
+			want(m.Destination, dir)
+		}
+	}
+	want(s.Process.Cwd, true)
+	return err
 }
 
 // copyRootMode gives the upper directory, which stands for "/" inside, mode and time of the image's.
@@ -188,7 +251,7 @@ func (r *rootfs) realDirs() error {
 			err = unix.Unlinkat(r.fd, name, 0)
 		}
 		if err == nil || errors.Is(err, unix.ENOENT) {
-			fd, err = r.create(r.fd, name, true)
+			fd, err = r.create(r.fd, nil, name, true)
 		}
 		if err != nil {
 			return fmt.Errorf("/%s of the image: %w", name, err)

@@ -34,6 +34,7 @@ func (r *rootfs) target(name string, dir bool) (int, error) {
 func (r *rootfs) walk(name string, dir bool) (_ int, err error) {
 	todo := strings.Split(name, "/")
 	stack := []int{r.fd} // open directories from the root down; the last is where we are
+	var names []string   // what they are called, below the root
 	defer func() {
 		keep := 0
 		if err == nil {
@@ -54,13 +55,13 @@ func (r *rootfs) walk(name string, dir bool) (_ int, err error) {
 		case "..":
 			if len(stack) > 1 {
 				_ = unix.Close(here)
-				stack = stack[:len(stack)-1]
+				stack, names = stack[:len(stack)-1], names[:len(names)-1]
 			}
 			continue
 		}
 		fd, err := unix.Openat(here, step, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if errors.Is(err, unix.ENOENT) {
-			fd, err = r.create(here, step, dir || strings.Join(todo, "") != "")
+			fd, err = r.create(here, names, step, dir || strings.Join(todo, "") != "")
 		}
 		if err != nil {
 			return -1, err
@@ -71,7 +72,7 @@ func (r *rootfs) walk(name string, dir bool) (_ int, err error) {
 			return -1, err
 		}
 		if !isLink {
-			stack = append(stack, fd)
+			stack, names = append(stack, fd), append(names, step)
 			continue
 		}
 		_ = unix.Close(fd)
@@ -82,7 +83,7 @@ func (r *rootfs) walk(name string, dir bool) (_ int, err error) {
 			for _, fd := range stack[1:] {
 				_ = unix.Close(fd)
 			}
-			stack = stack[:1]
+			stack, names = stack[:1], nil
 		}
 		todo = append(strings.Split(link, "/"), todo...)
 	}
@@ -92,15 +93,21 @@ func (r *rootfs) walk(name string, dir bool) (_ int, err error) {
 	return stack[len(stack)-1], nil
 }
 
-// create makes an entry in a directory of this run, and opens it. The directory keeps its times: what the image
-// carries looks as the image has it.
-func (r *rootfs) create(parent int, name string, dir bool) (int, error) {
+// create makes an entry in a directory of this run, and opens it; names is where that directory is below the root.
+// It keeps its times: what the image carries looks as the image has it.
+func (r *rootfs) create(parent int, names []string, name string, dir bool) (int, error) {
 	id, err := mountID(parent)
 	if err != nil {
 		return -1, err
 	}
 	if !r.ours[id] {
 		return -1, fmt.Errorf("%s does not exist, and nothing is made in a directory of the host", name)
+	}
+	if r.upper != "" && id == r.id {
+		if parent, err = r.mirror(names); err != nil {
+			return -1, err
+		}
+		defer unix.Close(parent)
 	}
 	var before unix.Stat_t
 	if err := unix.Fstat(parent, &before); err != nil {
@@ -111,11 +118,36 @@ func (r *rootfs) create(parent int, name string, dir bool) (int, error) {
 	} else {
 		err = unix.Mknodat(parent, name, unix.S_IFREG|0o644, 0)
 	}
-	if err != nil {
+	if err != nil && (r.upper == "" || !errors.Is(err, unix.EEXIST)) {
 		return -1, err
 	}
 	_ = unix.UtimesNanoAt(parent, ".", []unix.Timespec{before.Atim, before.Mtim}, 0)
 	return unix.Openat(parent, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+}
+
+// mirror makes the directory names of the view in the upper directory, with mode and times as in the view.
+func (r *rootfs) mirror(names []string) (int, error) {
+	at, err := unix.Open(r.upper, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	for i, name := range names {
+		if err != nil {
+			return -1, err
+		}
+		var st unix.Stat_t
+		if err = unix.Fstatat(r.fd, path.Join(names[:i+1]...), &st, unix.AT_SYMLINK_NOFOLLOW); err == nil {
+			err = unix.Mkdirat(at, name, st.Mode&0o7777|0o700)
+		}
+		made := err == nil
+		if made || errors.Is(err, unix.EEXIST) {
+			var next int
+			next, err = unix.Openat(at, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+			if err == nil && made {
+				_ = unix.UtimesNanoAt(at, name, []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
+			}
+			_ = unix.Close(at)
+			at = next
+		}
+	}
+	return at, err
 }
 
 func readLink(fd int) (string, bool, error) {
