@@ -44,7 +44,7 @@ func asUser() int {
 	tmp, err := os.MkdirTemp("", "unpack-user")
 	if err == nil {
 		defer os.RemoveAll(tmp)
-		err = os.Chown(tmp, id, id)
+		err = errors.Join(os.Chmod(tmp, 0o755), os.Chown(tmp, id, id))
 	}
 	if err == nil {
 		// Files of the go command's are out of an ordinary user's reach.
@@ -84,6 +84,8 @@ func helper(name string, args []string) error {
 		return json.NewEncoder(os.Stdout).Encode(list)
 	case "unpack":
 		return unpackHelper(args)
+	case "memory":
+		return memoryHelper(args)
 	}
 	return errors.New("no helper " + name)
 }

@@ -202,8 +202,15 @@ func (s *Store) mark(m marker) error {
 	if err := writeJSON(pending, m, s.mode&0o644); err != nil {
 		return err
 	}
-	roots := filepath.Join(s.dir, "roots")
-	if err := os.Rename(pending, filepath.Join(roots, m.Chain+".json")); err != nil {
+	roots, name := filepath.Join(s.dir, "roots"), m.Chain+".json"
+	err = os.Rename(pending, filepath.Join(roots, name))
+	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EISDIR) { // a directory is in the way
+		if err := s.retire("roots", name); err != nil {
+			return err
+		}
+		err = os.Rename(pending, filepath.Join(roots, name))
+	}
+	if err != nil {
 		return err
 	}
 	return syncDir(roots)
