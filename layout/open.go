@@ -16,6 +16,10 @@ import (
 type Options struct {
 	// Tag is the org.opencontainers.image.ref.name of the entry in index.json.
 	Tag string
+	// RepoTag is IMAGE:TAG, the name of the entry with or without its registry.
+	RepoTag string
+	// Config is the beginning of the image id, in hex.
+	Config string
 	// Digest is sha256:HEX of an index or a manifest; anything else is refused.
 	Digest string
 	// Platform is what the image must be for; nil is this machine's.

@@ -12,18 +12,23 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// refName is the annotation that holds the tag of an entry of index.json.
-const refName = "org.opencontainers.image.ref.name"
+// Annotations of an entry of index.json: its tag, and its full name as containerd and Docker 25 write it.
+const (
+	refName  = "org.opencontainers.image.ref.name"
+	fullName = "io.containerd.image.name"
+)
 
 // query is what the caller asks for, checked.
 type query struct {
 	tag      string
+	repoTag  string  // IMAGE:TAG
+	config   string  // the first hex digits of the image id
 	digest   v1.Hash // the zero value asks for none
 	platform v1.Platform
 }
 
 func newQuery(o Options) (query, error) {
-	q := query{tag: o.Tag, platform: hostPlatform()}
+	q := query{tag: o.Tag, repoTag: o.RepoTag, config: strings.TrimPrefix(o.Config, "sha256:"), platform: hostPlatform()}
 	if o.Digest != "" {
 		var err error
 		if q.digest, err = v1.NewHash(o.Digest); err == nil {
@@ -61,7 +66,7 @@ func (c candidate) String() string {
 func (q query) pick(ctx context.Context, m medium, entries []v1.Descriptor) (candidate, error) {
 	// The wording of the DataLad docker adapter, which its users know.
 	none := "No matching images found in " + m.dir()
-	several := "Multiple images found in " + m.dir()
+	several := "Multiple images found in " + m.dir() + "; disambiguate with --repo-tag or --config"
 	if q.tag != "" {
 		tagged := slices.DeleteFunc(slices.Clone(entries), func(e v1.Descriptor) bool {
 			return e.Annotations[refName] != q.tag
@@ -70,6 +75,13 @@ func (q query) pick(ctx context.Context, m medium, entries []v1.Descriptor) (can
 			return candidate{}, fmt.Errorf("%s: no tag %q; there is %s", none, q.tag, list(tagsOf(entries), "no tag at all"))
 		}
 		entries = tagged
+	}
+	if q.repoTag != "" {
+		named := slices.DeleteFunc(slices.Clone(entries), func(e v1.Descriptor) bool { return !hasName(e, q.repoTag) })
+		if len(named) == 0 {
+			return candidate{}, fmt.Errorf("%s: none is called %q", none, q.repoTag)
+		}
+		entries = named
 	}
 	s := search{medium: m, digest: q.digest, walked: map[visit]bool{}}
 	for _, e := range s.matching(entries) {
@@ -82,6 +94,12 @@ func (q query) pick(ctx context.Context, m medium, entries []v1.Descriptor) (can
 			return candidate{}, fmt.Errorf("%s: no index or manifest %s", none, q.digest)
 		}
 		return candidate{}, errors.New(none)
+	}
+	if err := q.keepConfig(ctx, &s); err != nil {
+		return candidate{}, err
+	}
+	if len(s.found) == 0 {
+		return candidate{}, fmt.Errorf("%s: no image id begins with %q", none, q.config)
 	}
 	switch fit := q.fitting(s.found); len(fit) {
 	case 1:
@@ -98,6 +116,35 @@ func (q query) pick(ctx context.Context, m medium, entries []v1.Descriptor) (can
 			"pick one with --tag or --digest",
 		}
 	}
+}
+
+// hasName reports whether an entry is called name: IMAGE:TAG, with or without its registry.
+func hasName(e v1.Descriptor, name string) bool {
+	full := e.Annotations[fullName]
+	return e.Annotations[refName] == name || full == name || strings.HasSuffix(full, "/"+name)
+}
+
+// keepConfig drops what was found with another image id than the one that the query asks for.
+func (q query) keepConfig(ctx context.Context, s *search) error {
+	if q.config == "" {
+		return nil
+	}
+	var kept []candidate
+	for _, c := range s.found {
+		raw, err := readBlob(ctx, s.medium, c.desc, maxManifestSize)
+		if err != nil {
+			return fmt.Errorf("read manifest: %w", err)
+		}
+		m, _, err := parseManifest(raw, c.desc.MediaType)
+		if err != nil {
+			return fmt.Errorf("manifest %s in %s: %w", c.desc.Digest, s.medium.dir(), err)
+		}
+		if strings.HasPrefix(m.Config.Digest.Hex, q.config) {
+			kept = append(kept, c)
+		}
+	}
+	s.found = kept
+	return nil
 }
 
 // fitting keeps what the platform asked for can run, of several variants the

@@ -70,6 +70,23 @@ func testOpener(t *testing.T, o opener) {
 		checkImage(t, open(t, ref, layout.Options{Tag: "2.0"}), other)
 		checkImage(t, open(t, ref+":1.0", layout.Options{}), three)
 	})
+	t.Run("name picks", func(t *testing.T) {
+		ref := o.write(t, t.TempDir(), three, other)
+		checkImage(t, open(t, ref, layout.Options{RepoTag: "2.0"}), other)
+		_, err := layout.Open(ctx, ref, layout.Options{RepoTag: "lab/three:2.0", Platform: amd64})
+		wantWords(t, err, "No matching images found in ", `"lab/three:2.0"`)
+	})
+	t.Run("image id picks", func(t *testing.T) {
+		ref := o.write(t, t.TempDir(), three, other)
+		id, err := open(t, ref, layout.Options{Tag: "2.0"}).ConfigName()
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkImage(t, open(t, ref, layout.Options{Config: id.Hex[:12]}), other)
+		checkImage(t, open(t, ref, layout.Options{Config: id.String()}), other)
+		_, err = layout.Open(ctx, ref, layout.Options{Config: "zz", Platform: amd64})
+		wantWords(t, err, "No matching images found in ", `"zz"`)
+	})
 	t.Run("platform picks", func(t *testing.T) {
 		ref := o.write(t, t.TempDir(), foreign, three)
 		checkImage(t, open(t, ref, layout.Options{}), three)
@@ -77,7 +94,7 @@ func testOpener(t *testing.T, o opener) {
 	})
 	t.Run("several images", func(t *testing.T) {
 		_, err := layout.Open(ctx, o.write(t, t.TempDir(), three, other), layout.Options{Platform: amd64})
-		wantWords(t, err, "Multiple images found in ", "1.0", "2.0")
+		wantWords(t, err, "Multiple images found in ", "; disambiguate with --repo-tag or --config", "1.0", "2.0")
 	})
 	t.Run("no such tag", func(t *testing.T) {
 		_, err := layout.Open(ctx, o.write(t, t.TempDir(), three, other), layout.Options{Tag: "3", Platform: amd64})

@@ -16,17 +16,19 @@ import (
 
 // imageFlags pick one image where a directory holds several.
 type imageFlags struct {
-	tag, digest, platform string
+	tag, repoTag, config, digest, platform string
 }
 
 func (f *imageFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.tag, "tag", "", "pick the image with this `TAG`")
+	fs.StringVar(&f.repoTag, "repo-tag", "", "pick the image called `IMAGE:TAG`")
+	fs.StringVar(&f.config, "config", "", "pick the image whose id begins with `IDPREFIX`")
 	fs.StringVar(&f.digest, "digest", "", "refuse any image but this `sha256:…` (of a manifest or an index)")
 	fs.StringVar(&f.platform, "platform", "", "pick `OS/ARCH[/VARIANT]` instead of this machine's")
 }
 
 func (f *imageFlags) options() (layout.Options, error) {
-	o := layout.Options{Tag: f.tag, Digest: f.digest}
+	o := layout.Options{Tag: f.tag, RepoTag: f.repoTag, Config: f.config, Digest: f.digest}
 	if f.platform != "" {
 		p, err := v1.ParsePlatform(f.platform)
 		if err != nil {
