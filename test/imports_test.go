@@ -81,12 +81,12 @@ func TestImports(t *testing.T) {
 }
 
 // TestSilence looks for what import lists do not show: rooms that print or exit.
-// Code that runs inside the container before the command does is exempt: there
-// is nobody to return an error to.
+// Two files may: the one that hands the caller's streams to the command, and the
+// one that runs inside, where nobody is left to return an error to.
 func TestSilence(t *testing.T) {
 	out, err := exec.Command("git", "-C", "..", "grep", "--untracked", "-nE",
 		`os\.(Exit|Stdout|Stderr)\b|fmt\.(Print|Println|Printf)\(|^func init\(\)`, "--",
-		"layout/*.go", "unpack/*.go", "runtime/*.go", "internal/annex/*.go", ":!*_test.go").CombinedOutput()
+		"layout/*.go", "unpack/*.go", "runtime/*.go", "internal/annex/*.go", ":!*_test.go", ":!runtime/inside.go", ":!runtime/run.go").CombinedOutput()
 	if len(out) > 0 {
 		t.Errorf("only cmd prints, exits, or touches the standard streams, and nobody has init functions:\n%s", out)
 	} else if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 1 {

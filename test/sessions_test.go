@@ -48,6 +48,7 @@ func TestSessions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	isRoot := os.Geteuid() == 0 // asked here: within a session the answer is the user's
 	for _, u := range list {
 		t.Run(u.Name, func(t *testing.T) {
 			work := filepath.Join(base, u.Name)
@@ -59,7 +60,7 @@ func TestSessions(t *testing.T) {
 				WorkdirRoot:   work,
 				Cmds:          commands(),
 				Setup:         func(e *testscript.Env) error { return enter(t.Context(), e, u, bin, tiny) },
-				Condition:     func(cond string) (bool, error) { return holds(cond, u) },
+				Condition:     func(cond string) (bool, error) { return holds(cond, u, isRoot) },
 				UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 			})
 		})
@@ -101,10 +102,10 @@ func enter(ctx context.Context, e *testscript.Env, u *users.User, bin, tiny stri
 
 // holds answers the conditions of sessions: [root] where the tests may set
 // scenes that need root, [subids] where the user has subordinate ids.
-func holds(cond string, u *users.User) (bool, error) {
+func holds(cond string, u *users.User, isRoot bool) (bool, error) {
 	switch cond {
 	case "root":
-		return os.Getuid() == 0, nil
+		return isRoot, nil
 	case "subids":
 		return u.Subordinate, nil
 	}

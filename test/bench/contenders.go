@@ -86,10 +86,10 @@ func unpackContenders() []contender {
 			return []string{"./dlrun", "--cache", filepath.Join(fresh, "store"), debian, "--", "true"}
 		}},
 		{"podman", func(_ int, fresh string) []string {
-			return []string{"podman", "--root", filepath.Join(fresh, "root"), "--runroot", filepath.Join(fresh, "run"), "pull", "--quiet", oci}
+			return []string{"podman", "--root", filepath.Join(fresh, "root"), "--runroot", filepath.Join(fresh, "r"), "pull", "--quiet", oci}
 		}},
 		{"skopeo", func(_ int, fresh string) []string {
-			to := fmt.Sprintf("containers-storage:[overlay@%s/root+%s/run]debian:latest", fresh, fresh)
+			to := fmt.Sprintf("containers-storage:[overlay@%s/root+%s/r]debian:latest", fresh, fresh)
 			return []string{"skopeo", "copy", "--quiet", oci, to}
 		}},
 		// The floor: no digest, no whiteout, no device; a directory a layer.

@@ -139,25 +139,28 @@ func measure(dir string, starts, unpacks int) error {
 		if err != nil {
 			return err
 		}
-		missed = append(missed, compare("start of true, warm", list, starts, startPeer, startGoal))
+		missed = append(missed, compare("start of true, warm", list, 1, starts, startPeer, startGoal))
 	}
 	if unpacks > 0 {
-		missed = append(missed, compare("first run or pull of Debian, 7 layers", unpackContenders(), unpacks, unpackPeer, unpackGoal))
+		missed = append(missed, compare("first run or pull of Debian, 7 layers", unpackContenders(), 0, unpacks, unpackPeer, unpackGoal))
 	}
 	return errors.Join(missed...)
 }
 
 // compare runs the contenders in turn, round after round, prints their table and
-// fails when the first one's median ratio to the peer is above the goal.
-func compare(title string, list []contender, rounds int, peer string, goal float64) error {
+// fails when the first one's median ratio to the peer is above the goal. Warm-up
+// rounds come first and do not count.
+func compare(title string, list []contender, warmup, rounds int, peer string, goal float64) error {
 	times := make([][]time.Duration, len(list))
-	for round := range rounds {
+	for round := range warmup + rounds {
 		for i, c := range list {
 			t, err := once(c, round)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
-			times[i] = append(times[i], t)
+			if round >= warmup {
+				times[i] = append(times[i], t)
+			}
 		}
 	}
 	p := slices.IndexFunc(list, func(c contender) bool { return c.name == peer })
@@ -178,17 +181,19 @@ func compare(title string, list []contender, rounds int, peer string, goal float
 }
 
 func once(c contender, round int) (time.Duration, error) {
-	fresh, err := os.MkdirTemp(".", "run-")
+	// A short name: podman allows a runroot of 50 characters.
+	fresh, err := filepath.Abs(id(c.name[:2], round))
 	if err != nil {
 		return 0, err
 	}
-	if fresh, err = filepath.Abs(fresh); err != nil {
+	if err := os.MkdirAll(fresh, 0o755); err != nil {
 		return 0, err
 	}
 	args := c.command(round, fresh)
 	cmd := exec.Command(args[0], args[1:]...)
 	out := new(strings.Builder)
 	cmd.Stderr = out
+	// What earlier commands wrote is not this one's to wait for.
 	syscall.Sync()
 	begin := time.Now()
 	err = cmd.Run()

@@ -26,8 +26,9 @@ func Tarball(file string) Layer {
 }
 
 // Diff is the layer that turns the tree of one tarball into that of another:
-// what is new or changed, and whiteouts for what is gone. Of a hard-linked file
-// that changes, every name is in the layer.
+// what is new or changed, whiteouts for what is gone, and the directories above
+// either, as builders write it. Of a hard-linked file that changes, every name is
+// in the layer.
 func Diff(lower, upper string) Layer {
 	return func(w io.Writer) error {
 		low, err := index(lower)
@@ -41,19 +42,27 @@ func Diff(lower, upper string) Layer {
 		emit := map[string]bool{}
 		for name, m := range up {
 			if low[name] != m {
-				emit[name] = true
-				emit[m.first()] = true
+				emit[name], emit[m.first()] = true, true
 			}
 		}
 		for name, m := range up {
-			emit[name] = emit[name] || emit[m.first()]
+			if emit[m.first()] {
+				emit[name] = true
+			}
+		}
+		var gone []string
+		for _, name := range slices.Sorted(maps.Keys(low)) {
+			if _, kept := up[name]; !kept && up[path.Dir(name)].kind == tar.TypeDir {
+				gone = append(gone, name)
+			}
+		}
+		for _, name := range append(gone, slices.Collect(maps.Keys(emit))...) {
+			for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+				emit[dir] = true
+			}
 		}
 		tw := tar.NewWriter(w)
-		for _, name := range slices.Sorted(maps.Keys(low)) {
-			_, kept := up[name]
-			if kept || up[path.Dir(name)].kind != tar.TypeDir {
-				continue
-			}
+		for _, name := range gone {
 			gone := Whiteout(name)
 			if err := tw.WriteHeader(&gone.Header); err != nil {
 				return err

@@ -35,6 +35,8 @@ func recipes() map[string]recipe {
 		"minbase":     minbase,
 		"debian":      debian,
 		"debian-zstd": debianZstd,
+		"odd":         odd,
+		"crosslink":   crosslink,
 		"shelf":       shelf,
 		"sparse":      sparse,
 	}
@@ -209,15 +211,18 @@ func shelf(_ context.Context, dir, scratch string) error {
 	return readable(dir)
 }
 
-// shell is the least that runs a command: sh, cat, stat and true.
+// shell is the least that runs a command: sh and a few tools.
 func shell() Layer {
 	return func(w io.Writer) error {
 		_, binary, err := busyboxStatic()
 		if err != nil {
 			return err
 		}
-		return Entries(Dir("bin/", 0o755), File("bin/busybox", 0o755, binary), Symlink("bin/sh", "busybox"),
-			Symlink("bin/cat", "busybox"), Symlink("bin/stat", "busybox"), Symlink("bin/true", "busybox"))(w)
+		list := []Entry{Dir("bin/", 0o755), File("bin/busybox", 0o755, binary)}
+		for _, applet := range []string{"sh", "cat", "ls", "stat", "true"} {
+			list = append(list, Symlink("bin/"+applet, "busybox"))
+		}
+		return Entries(list...)(w)
 	}
 }
 
