@@ -17,6 +17,8 @@ const (
 	lookupsMax = 1 << 16
 	// linksMax is the kernel's bound on symlinks in one path.
 	linksMax = 40
+	// childrenMax is how many entries of a directory are looked at for datasets.
+	childrenMax = 256
 	// hashDirsMax is how many names prove a directory to be an annex's.
 	hashDirsMax = 64
 )
@@ -56,7 +58,7 @@ func newSearch(o Options) *search {
 // ObjectsBelow returns the annex objects directories that files at or below
 // path lead to: those of the repository that path lies in, also when path is
 // an annexed file or a bare repository, and of the subdatasets installed
-// below it. The paths are the host's, and as in [View] one directory may have
+// below it; where path lies in none, those of the datasets directly in it. The paths are the host's, and as in [View] one directory may have
 // two; a caller that binds path elsewhere must move those that lie within it.
 // An error means that path does not resolve, or that there are more
 // subdatasets than are followed.
@@ -82,9 +84,36 @@ func ObjectsBelow(path string) ([]string, error) {
 			return s.found(), nil
 		}
 		if dir == "/" {
-			return nil, nil
+			err := s.children(real)
+			return s.found(), err
 		}
 	}
+}
+
+// children adds the objects of the datasets directly in dir: a directory of datasets is a common thing to work in
+// or to bind. A directory with very many entries holds data, and is not looked through.
+func (s *search) children(dir string) error {
+	f, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY, 0)
+	if err != nil {
+		return nil // a file, or nothing that can be listed
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(childrenMax + 1)
+	if err != nil || len(entries) > childrenMax {
+		return nil
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		// Whoever may write in dir could plant a repository there that keeps the caller from running.
+		if r, ok := openRepository(filepath.Join(dir, e.Name())); ok && s.owned(r.root) {
+			if err := s.repository(r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (s *search) found() []string { return slices.Sorted(maps.Keys(s.objects)) }
@@ -289,7 +318,7 @@ func holdsObjects(dir string) bool {
 	if gitDir, ok := strings.CutSuffix(dir, "/annex/objects"); ok && isGitDir(gitDir) {
 		return true
 	}
-	f, err := os.Open(dir)
+	f, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return false
 	}

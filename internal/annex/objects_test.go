@@ -16,6 +16,10 @@ func TestObjectsBelow(t *testing.T) {
 		link elsewhere/mid $/top/mid
 		annex bare
 		dir plain/d
+		annex lab/one/.git
+		annex lab/two/.git
+		annex lab/below/three/.git
+		file lab/fifo not a directory
 		git eph/.git
 		link eph/.git/annex $/top/.git/annex
 		link dangling $/top/gone
@@ -36,6 +40,8 @@ func TestObjectsBelow(t *testing.T) {
 		{path: "bare/annex", want: "bare/annex/objects"},
 		{path: "eph", want: "top/.git/annex/objects"},
 		{path: "plain/d"},
+		{path: "lab", want: "lab/one/.git/annex/objects lab/two/.git/annex/objects"},
+		{path: "lab/one/../fifo"},
 		{path: "gone", err: "no such file"},
 		{path: "dangling", err: "no such file"},
 		{path: "big", err: "file is larger"},

@@ -40,7 +40,8 @@ type Options struct {
 // The dataset that holds dir is bound, then its superdatasets as far as each
 // registers the next in .gitmodules, up to the first that is the home
 // directory, holds it, or is another user's. Where this already stops at the
-// dataset that holds dir, its annex objects are listed without it.
+// dataset that holds dir, its annex objects are listed without it. Where dir is in no
+// dataset, the annex objects of the datasets directly in dir are listed.
 //
 // What cannot be read counts as absent. An error means that dir is unusable,
 // or that there are more subdatasets than Find follows.
@@ -53,11 +54,15 @@ func Find(dir string, o Options) (View, error) {
 	} else if !fi.IsDir() {
 		return View{}, fmt.Errorf("find the dataset: %s is not a directory", dir)
 	}
+	s := newSearch(o)
 	outermost, ok := enclosing(dir)
 	if !ok {
-		return View{}, nil
+		s.visible = func(path string) bool { return within(path, dir) }
+		if err := s.children(dir); err != nil {
+			return View{}, err
+		}
+		return s.view(nil), nil
 	}
-	s := newSearch(o)
 	chain, err := s.climb(outermost)
 	if err != nil {
 		return View{}, err
@@ -74,11 +79,15 @@ func Find(dir string, o Options) (View, error) {
 	if err := s.repository(outermost); err != nil && s.owned(outermost.root) {
 		return View{}, err
 	}
+	return s.view(datasets), nil
+}
+
+func (s *search) view(datasets []Bind) View {
 	view := View{Datasets: datasets}
 	for _, path := range s.found() {
 		view.Objects = append(view.Objects, Bind{Path: path, ReadOnly: true})
 	}
-	return view, nil
+	return view
 }
 
 // climb returns r and its superdatasets, innermost first, as far as they may be bound.

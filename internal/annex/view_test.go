@@ -349,6 +349,27 @@ func list(base, paths string) []annex.Bind {
 	return binds
 }
 
+// A directory of datasets is a common place to work in.
+func TestFindChildren(t *testing.T) {
+	base := plant(t, `
+		annex lab/mine/.git
+		annex lab/theirs/.git
+		file lab/notes x`)
+	lab := filepath.Join(base, "lab")
+	view, err := annex.Find(lab, annex.Options{Home: "/nonexistent", Owned: func(path string) bool { return !strings.Contains(path, "theirs") }})
+	must(t, err)
+	want := annex.View{Objects: []annex.Bind{{Path: filepath.Join(lab, "mine/.git/annex/objects"), ReadOnly: true}}}
+	if diff := cmp.Diff(want, view); diff != "" {
+		t.Error(diff)
+	}
+	for i := range 300 {
+		must(t, os.Mkdir(filepath.Join(lab, fmt.Sprint(i)), 0o755))
+	}
+	if view, err := annex.Find(lab, annex.Options{Home: "/nonexistent"}); err != nil || len(view.Objects) != 0 {
+		t.Errorf("among 300 directories: %v, %v", view, err)
+	}
+}
+
 func TestFindErrors(t *testing.T) {
 	base := plant(t, `
 		file file x
