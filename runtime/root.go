@@ -13,10 +13,10 @@ import (
 
 // rootfs is the mounted root and which of its mounts belong to this run alone.
 type rootfs struct {
-	fd    int
-	id    uint64          // of the root's own mount
-	ours  map[uint64]bool // ids of the mounts in which a missing mount point may be made
-	upper string          // not empty: a view that cannot be written; what is missing in it is made here
+	fd     int
+	id     uint64          // of the root's own mount
+	ours   map[uint64]bool // ids of the mounts in which a missing mount point may be made
+	points string          // not empty: this root is a view; what is missing in it is made here
 }
 
 func (r *rootfs) close() { _ = unix.Close(r.fd) }
@@ -59,7 +59,7 @@ func mountRoot(s *specs.Spec, sources []int, scratch *Scratch) (*rootfs, error) 
 	if err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{o.upper, o.work, s.Root.Path} {
+	for _, dir := range []string{o.upper, o.work, s.Root.Path, scratch.points()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("make the writable layer: %w", err)
 		}
@@ -68,10 +68,9 @@ func mountRoot(s *specs.Spec, sources []int, scratch *Scratch) (*rootfs, error) 
 		return nil, err
 	}
 	o.vanishes = strings.HasPrefix(o.upper, scratch.Dir+"/")
-	if o.foreign() {
-		if err := o.mountPoints(s, sources, scratch); err != nil {
-			return nil, err
-		}
+	o.lower = append([]string{scratch.points()}, o.lower...)
+	if err := o.makePoints(s, sources, scratch); err != nil {
+		return nil, err
 	}
 	fd, err := o.mount()
 	if err != nil {
@@ -85,7 +84,7 @@ func mountRoot(s *specs.Spec, sources []int, scratch *Scratch) (*rootfs, error) 
 	return openRoot(s.Root.Path, "")
 }
 
-func openRoot(path, upper string) (*rootfs, error) {
+func openRoot(path, points string) (*rootfs, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open the root: %w", err)
@@ -94,51 +93,30 @@ func openRoot(path, upper string) (*rootfs, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &rootfs{fd: fd, id: id, ours: map[uint64]bool{id: true}, upper: upper}, nil
+	return &rootfs{fd: fd, id: id, ours: map[uint64]bool{id: true}, points: points}, nil
 }
 
-// foreign reports whether a layer belongs to a user or group that the namespace does not know (a site's cache; an
-// own one, unpacked while another group was the primary one). Overlay refuses to copy such files and directories up,
-// with EOVERFLOW, so nothing can be made in the directories of the image once it is mounted.
-func (o overlay) foreign() bool {
-	for _, l := range o.lower {
-		var st unix.Stat_t
-		if unix.Stat(l, &st) == nil && (st.Uid != 0 || st.Gid != 0) {
-			return true
-		}
-	}
-	return false
-}
-
-// mountPoints makes the mount points of s that the layers lack in the upper directory, before it is mounted.
-func (o overlay) mountPoints(s *specs.Spec, sources []int, scratch *Scratch) error {
-	empty := filepath.Join(scratch.state(), "empty") // overlay without an upper directory wants two layers
-	if err := os.Mkdir(empty, 0o755); err != nil {
-		return err
-	}
-	upper := o.upper
-	o.upper, o.work, o.vanishes, o.lower = "", "", false, append([]string{empty}, o.lower...)
+// makePoints makes the mount points that the image lacks in a layer of their own above it. They do not lie in the
+// upper directory: with --persist that keeps what the command wrote and no more; on a disk each new
+// directory can cost a millisecond; and in layers of a foreign owner or group (a site's cache; an own one, unpacked
+// while another group was the primary one) overlay makes nothing, since it cannot copy their directories up (EOVERFLOW).
+func (o overlay) makePoints(s *specs.Spec, sources []int, scratch *Scratch) error {
+	o.upper, o.work, o.vanishes = "", "", false
 	fd, err := o.mount()
 	if err != nil {
 		return fmt.Errorf("mount the image's layers: %w", err)
 	}
 	defer unix.Close(fd)
-	view, err := openRoot(fmt.Sprintf("/proc/self/fd/%d", fd), upper)
+	view, err := openRoot(fmt.Sprintf("/proc/self/fd/%d", fd), scratch.points())
 	if err != nil {
 		return err
 	}
 	defer view.close()
-	if err := view.realDirs(); err != nil {
-		return err
-	}
 	want := func(path string, dir bool) {
 		// What lies in a bind of the host is not for us to make, and found missing later.
 		if at, e := view.target(path, dir); e == nil {
 			_ = unix.Close(at)
 		}
-	}
-	for _, file := range []string{"/etc/passwd", "/etc/group"} {
-		want(file, false)
 	}
 	for i, m := range s.Mounts {
 		if sources[i] > 0 {
@@ -147,7 +125,12 @@ func (o overlay) mountPoints(s *specs.Spec, sources []int, scratch *Scratch) err
 			want(m.Destination, dir)
 		}
 	}
-	want(s.Process.Cwd, true)
+	for _, dir := range []string{"/proc", "/dev", "/sys", s.Process.Cwd} {
+		want(dir, true)
+	}
+	for _, file := range []string{"/etc/passwd", "/etc/group"} {
+		want(file, false)
+	}
 	return err
 }
 

@@ -16,9 +16,9 @@ import (
 //	BASE/dlrun-UID/          0700, the caller's
 //	    run-RANDOM/          0700, a shared flock on it is held while the run lives
 //	        upper/ work/     the writable layer
-//	        root/            where the root is mounted, in the run's own mount namespace
 //	        tmp/ home/       bound into the container
-//	        state/           libcontainer's, passwd and group with the caller's lines: a tmpfs of the run's own
+//	        state/           a tmpfs, seen by the run alone: where the root is mounted, missing mount points,
+//	                         passwd and group with the caller's lines, libcontainer's state
 type Scratch struct {
 	Dir     string
 	lock    int
@@ -202,6 +202,9 @@ func (s *Scratch) stateFile(name string, data []byte) (*os.File, error) {
 }
 
 func (s *Scratch) state() string { return filepath.Join(s.Dir, "state") }
+
+// points is the layer of mount points that the image lacks.
+func (s *Scratch) points() string { return filepath.Join(s.state(), "points") }
 
 // isOurs reports whether m's content belongs to this run alone.
 func (s *Scratch) isOurs(m specs.Mount) bool {

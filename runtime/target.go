@@ -103,7 +103,7 @@ func (r *rootfs) create(parent int, names []string, name string, dir bool) (int,
 	if !r.ours[id] {
 		return -1, fmt.Errorf("%s does not exist, and nothing is made in a directory of the host", name)
 	}
-	if r.upper != "" && id == r.id {
+	if r.points != "" && id == r.id {
 		if parent, err = r.mirror(names); err != nil {
 			return -1, err
 		}
@@ -118,16 +118,16 @@ func (r *rootfs) create(parent int, names []string, name string, dir bool) (int,
 	} else {
 		err = unix.Mknodat(parent, name, unix.S_IFREG|0o644, 0)
 	}
-	if err != nil && (r.upper == "" || !errors.Is(err, unix.EEXIST)) {
+	if err != nil && (r.points == "" || !errors.Is(err, unix.EEXIST)) {
 		return -1, err
 	}
 	_ = unix.UtimesNanoAt(parent, ".", []unix.Timespec{before.Atim, before.Mtim}, 0)
 	return unix.Openat(parent, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 }
 
-// mirror makes the directory names of the view in the upper directory, with mode and times as in the view.
+// mirror makes the directory names of the view in the layer of mount points, with mode and times as in the view.
 func (r *rootfs) mirror(names []string) (int, error) {
-	at, err := unix.Open(r.upper, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	at, err := unix.Open(r.points, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	for i, name := range names {
 		if err != nil {
 			return -1, err

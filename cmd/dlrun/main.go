@@ -1,8 +1,3 @@
-// Go 1.25 and later read cgroup limits at start, which takes long on nodes with many mounts.
-//
-//go:debug containermaxprocs=0
-//go:debug updatemaxprocs=0
-
 // Command dlrun runs a command in an OCI image that lies in a directory, as an ordinary user.
 //
 // This is the corridor of the house: flags, the four calls of a run (run.go), messages (message.go) and the exit

@@ -36,7 +36,7 @@
 //
 //   - The first mount has destination "/" and type "overlay". Its options are one
 //     `lowerdir+=PATH` a layer, topmost first, then `upperdir=`, `workdir=` and
-//     `userxattr`. spec.Root.Path is where it is mounted. With spec.Root.Readonly
+//     `userxattr`. spec.Root.Path, SCRATCH/state/root, is where it is mounted. With spec.Root.Readonly
 //     the upper holds mount points alone, and the root is made read-only after.
 //   - Every bind is recursive. `rro` is read-only all the way down.
 //   - Mount points are made in the overlay, in a tmpfs and below SCRATCH, never in

@@ -68,7 +68,7 @@ type Host struct {
 
 	Devices []string        // the names in /dev
 	Paths   map[string]Path // of what [Paths] names, that which exists
-	Scratch string          // the 0700 directory of this run; root, upper, work, tmp and home in it
+	Scratch string          // the 0700 directory of this run; upper, work, tmp, home and state in it
 }
 
 // Path is a path that exists on the host.
@@ -145,7 +145,7 @@ func New(config *v1.ConfigFile, root Root, host Host, o Options) (*specs.Spec, e
 			Capabilities:    capabilities(o.Root),
 			NoNewPrivileges: true,
 		},
-		Root:        &specs.Root{Path: path.Join(host.Scratch, "root"), Readonly: o.ReadOnly},
+		Root:        &specs.Root{Path: path.Join(host.Scratch, "state", "root"), Readonly: o.ReadOnly},
 		Hostname:    o.Hostname,
 		Mounts:      mounts,
 		Annotations: identity(host, o.Root),
