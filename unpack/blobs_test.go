@@ -162,9 +162,9 @@ func TestLimits(t *testing.T) {
 		what   string
 	}{
 		"entries":     {unpack.Limits{Entries: 9}, many(10, func(i int) entry { return file(name(i), "") }), "9 entries"},
-		"directories": {unpack.Limits{Directory: 2000}, many(50, func(i int) entry { return dir(name(i)) }), "memory"},
-		"whiteouts":   {unpack.Limits{Directory: 2000}, many(500, func(i int) entry { return whiteout(name(i)) }), "memory"},
-		"links":       {unpack.Limits{Directory: 2000}, many(500, func(i int) entry { return hardlink(name(i), "none") }), "memory"},
+		"directories": {unpack.Limits{Memory: 2000}, many(50, func(i int) entry { return dir(name(i)) }), "memory"},
+		"whiteouts":   {unpack.Limits{Memory: 2000}, many(500, func(i int) entry { return whiteout(name(i)) }), "memory"},
+		"links":       {unpack.Limits{Memory: 2000}, many(500, func(i int) entry { return hardlink(name(i), "none") }), "memory"},
 		"a file":      {unpack.Limits{Slack: 1 << 20, Ratio: 1}, stack(tarOf(raw(paxSparse("f", 1<<22, "x")))), "bytes"},
 		"files":       {unpack.Limits{Slack: 1 << 20, Ratio: 1}, stack(tarOf(raw(paxSparse("f", 1<<19, "x")), raw(paxSparse("g", 1<<20, "x")))), "bytes"},
 		"a tebibyte":  {unpack.Limits{}, stack(tarOf(raw(paxSparse("f", 1<<40, "x")))), "bytes"},

@@ -146,7 +146,13 @@ func (x *extractor) entry(hdr *tar.Header, r io.Reader) error {
 		x.data.r, x.data.size = r, hdr.Size
 		r = &x.data
 	}
-	return x.umoci.UnpackEntry(x.root, hdr, r)
+	if hdr.Typeflag == tar.TypeLink || kind == root {
+		return x.umoci.UnpackEntry(x.root, hdr, r)
+	}
+	// The parent is known to be a directory without symlinks on the way: given
+	// it as the root, umoci need not lstat each component again.
+	hdr.Name = base
+	return x.umoci.UnpackEntry(filepath.Join(x.root, at), hdr, r)
 }
 
 // normalise leaves in hdr what can be had without privileges, alike for root

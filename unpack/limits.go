@@ -10,13 +10,13 @@ import (
 // The largest layers seen in the wild have 1.5 million entries and inflate
 // fifty-fold.
 type Limits struct {
-	Reserve   int64 // bytes of the file system left free; default 16 MiB
-	Slack     int64 // bytes a layer may unpack to whatever its size, holes included; default 64 GiB
-	Ratio     int64 // bytes it may unpack to beyond Slack per byte of its blob; default 100
-	Entries   int64 // entries of a layer; default 5 million
-	Path      int   // bytes of a name or link target; default 4095, what the kernel takes
-	Depth     int   // directories below each other; default 256
-	Directory int64 // bytes of memory for the directories of the layers being unpacked; default 32 MiB, some 200 000 directories
+	Reserve int64 // bytes of the file system left free; default 16 MiB
+	Slack   int64 // bytes a layer may unpack to whatever its size, holes included; default 64 GiB
+	Ratio   int64 // bytes it may unpack to beyond Slack per byte of its blob; default 100
+	Entries int64 // entries of a layer; default 5 million
+	Path    int   // bytes of a name or link target; default 4095, what the kernel takes
+	Depth   int   // directories below each other; default 256
+	Memory  int64 // bytes of memory for the directories of the layers being unpacked; default 32 MiB, some 200 000 directories
 }
 
 func (l Limits) fill() Limits {
@@ -29,7 +29,7 @@ func (l Limits) fill() Limits {
 	set(&l.Slack, 64<<30)
 	set(&l.Ratio, 100)
 	set(&l.Entries, 5_000_000)
-	set(&l.Directory, 32<<20)
+	set(&l.Memory, 32<<20)
 	if l.Path == 0 {
 		l.Path = 4095
 	}
@@ -71,8 +71,8 @@ func (b *budget) write(n int64) error {
 
 // remember accounts for n bytes kept in memory until the layer is done.
 func (b *budget) remember(n int) error {
-	if b.memory.Add(int64(n)) > b.limits.Directory {
-		return &LimitError{"bytes of memory for directories, whiteouts and links", b.limits.Directory}
+	if b.memory.Add(int64(n)) > b.limits.Memory {
+		return &LimitError{"bytes of memory for directories, whiteouts and links", b.limits.Memory}
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ type Store struct {
 	strip   os.FileMode // write bits that would let others in
 	large   chan struct{}
 
-	once    sync.Mutex
+	trial   sync.Mutex
 	tried   bool
 	overlay bool // layers can be stacked, once tried
 }
@@ -179,8 +179,8 @@ func (s *Store) prepare() error {
 
 // try finds out whether the store can be written to and layers be stacked.
 func (s *Store) try() error {
-	s.once.Lock()
-	defer s.once.Unlock()
+	s.trial.Lock()
+	defer s.trial.Unlock()
 	w, err := s.newWork()
 	if err != nil {
 		return err

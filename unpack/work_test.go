@@ -283,7 +283,7 @@ func memoryHelper(args []string) error {
 		}
 	}()
 	names := func(w *tar.Writer) {
-		for i := range 12_000 {
+		for i := range 3_000 {
 			name := fmt.Sprintf("%0100d/", i)
 			w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755})
 		}
