@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -344,13 +345,13 @@ func escaped(lines []string) []string {
 // TestShared: layers are unpacked once for all images.
 func TestShared(t *testing.T) {
 	s := store(t, unpack.Options{})
-	base, opened := layer(tarOf(dir("a"), file("a/f", "x"))), 0
-	base.opened = &opened
+	base := layer(tarOf(dir("a"), file("a/f", "x")))
+	base.opened = new(atomic.Int32)
 	var roots []*unpack.Root
 	for _, top := range [][]byte{tarOf(file("b", "1")), tarOf(file("b", "2"))} {
 		roots = append(roots, must[*unpack.Root](t)(s.Root(context.Background(), imageOf(base, layer(top)))))
 	}
-	if opened != 1 || roots[0].Layers[0] != roots[1].Layers[0] || roots[0].Layers[1] == roots[1].Layers[1] {
+	if opened := base.opened.Load(); opened != 1 || roots[0].Layers[0] != roots[1].Layers[0] || roots[0].Layers[1] == roots[1].Layers[1] {
 		t.Errorf("opened %d times: %v %v", opened, roots[0].Layers, roots[1].Layers)
 	}
 }

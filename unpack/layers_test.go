@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -175,14 +176,14 @@ type blob struct {
 	diffID, digest string
 	size           int64
 	open           func() io.Reader
-	opened         *int
+	opened         *atomic.Int32
 }
 
 func (b blob) Digest() (v1.Hash, error) { return v1.Hash{Algorithm: "sha256", Hex: b.digest}, nil }
 func (b blob) Size() (int64, error)     { return b.size, nil }
 func (b blob) Compressed() (io.ReadCloser, error) {
 	if b.opened != nil {
-		*b.opened++
+		b.opened.Add(1)
 	}
 	return io.NopCloser(&verified{b.open(), sha256.New(), b.digest}), nil
 }
@@ -214,8 +215,8 @@ func compressed(tar, b []byte) blob {
 type image struct {
 	v1.Image
 	layers  []blob
-	diffIDs []string // instead of those of the layers
-	asked   int      // how often for the layers
+	diffIDs []string     // instead of those of the layers
+	asked   atomic.Int32 // how often for the layers
 }
 
 func imageOf(layers ...blob) *image { return &image{layers: layers} }
@@ -248,7 +249,7 @@ func (m *image) Manifest() (*v1.Manifest, error) {
 }
 
 func (m *image) Layers() ([]v1.Layer, error) {
-	m.asked++
+	m.asked.Add(1)
 	var ls []v1.Layer
 	for _, l := range m.layers {
 		ls = append(ls, l)

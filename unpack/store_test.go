@@ -26,10 +26,10 @@ func TestWarm(t *testing.T) {
 			}
 			dir = filepath.Join(dir, "../../..")
 			before := state(t, dir)
-			img.asked = 0
+			img.asked.Store(0)
 			again := must[*unpack.Root](t)(s.Root(context.Background(), img))
-			if diff := cmp.Diff(root, again); diff != "" || img.asked != 0 {
-				t.Errorf("asked %d times for layers: %s", img.asked, diff)
+			if diff := cmp.Diff(root, again); diff != "" || img.asked.Load() != 0 {
+				t.Errorf("asked %d times for layers: %s", img.asked.Load(), diff)
 			}
 			if diff := cmp.Diff(before, state(t, dir)); diff != "" {
 				t.Errorf("the store was changed: %s", diff)
