@@ -141,9 +141,8 @@ func alias(fs *pflag.FlagSet, name, other, shorthand string) {
 }
 
 // options reads what the flags name and returns the room's own options.
-func (f *runFlags) options(fs *pflag.FlagSet, command []string) (spec.Options, error) {
+func (f *runFlags) options(fs *pflag.FlagSet) (spec.Options, error) {
 	o := f.run
-	o.Args = command
 	if userns := fs.Lookup("userns").Value.String(); userns != "keep-id" {
 		return o, &usageError{"--userns " + userns + ": only keep-id, which is always so", ""}
 	}

@@ -46,7 +46,7 @@ Exit status:
 
 // newRoot builds the tree of commands. The root itself is the main form.
 func newRoot() *cobra.Command {
-	root := newExec("dlrun [FLAGS] IMAGE -- CMD [ARG...]", "Run a command in an image")
+	root := newForm(literal, "dlrun [FLAGS] IMAGE -- CMD [ARG...]", "Run a command in an image")
 	root.Long = about
 	root.Version = versionText()
 	root.SilenceErrors, root.SilenceUsage = true, true
@@ -54,46 +54,13 @@ func newRoot() *cobra.Command {
 	root.SetUsageTemplate(root.UsageTemplate() + exitStatus)
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
-		newExec("exec [FLAGS] IMAGE [--] CMD [ARG...]", "The main form, spelled out"),
+		newForm(literal, "exec [FLAGS] IMAGE [--] CMD [ARG...]", "The main form, spelled out"),
+		newForm(asImageSays, "run [FLAGS] IMAGE [--] [ARG...]", "Run the image's ENTRYPOINT with ARGs, or with its CMD, as docker run does"),
+		newForm(shell, "shell [FLAGS] IMAGE", "Start an interactive shell of the image"),
 		newUnpack(),
 		newVersion(),
 	)
 	return root
-}
-
-// newExec is the form that runs CMD literally.
-func newExec(use, short string) *cobra.Command {
-	f := &runFlags{}
-	c := &cobra.Command{
-		Use:   use,
-		Short: short,
-		Args:  cobra.ArbitraryArgs,
-		RunE: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return c.Help()
-			}
-			if err := reserved(c, args[0]); err != nil {
-				return err
-			}
-			image, command := args[0], args[1:]
-			if len(command) > 0 && command[0] == "--" {
-				command = command[1:]
-			}
-			if len(command) == 0 {
-				return &usageError{"no command to run in " + image, "dlrun " + image + " -- CMD [ARG...]"}
-			}
-			if err := fillFlags(c.Flags(), configFiles()); err != nil {
-				return err
-			}
-			o, err := f.options(c.Flags(), command)
-			if err != nil {
-				return err
-			}
-			return run(c.Context(), image, o, f)
-		},
-	}
-	f.register(c.Flags())
-	return c
 }
 
 // reserved refuses a word that names a verb, where this version has no such verb: a path of that name is

@@ -6,9 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/dlrun/dlrun/layout"
 	"github.com/dlrun/dlrun/runtime"
@@ -18,13 +17,20 @@ import (
 
 // run is the line of one run: find the image, make a root, describe the run, run it. When it returns nil, the
 // inside of the run has taken over (or --dry-run has printed it).
-func run(ctx context.Context, ref string, o spec.Options, f *runFlags) error {
+func run(ctx context.Context, ref string, args []string, command form, o spec.Options, f *runFlags) (err error) {
 	pick, err := f.image.options()
 	if err != nil {
 		return err
 	}
 	img, err := layout.Open(ctx, ref, pick)
 	if err != nil {
+		return err
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		return err
+	}
+	if o.Args, err = command(ref, args, &config.Config); err != nil {
 		return err
 	}
 	root, store, err := makeRoot(ctx, img, &f.store, &f.speech)
@@ -35,18 +41,11 @@ func run(ctx context.Context, ref string, o spec.Options, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	err = describeAndRun(ctx, img, root, store, scratch, o, f)
-	if err != nil || f.dryRun {
-		scratch.Remove()
-	}
-	return err
-}
-
-func describeAndRun(ctx context.Context, img v1.Image, root *unpack.Root, store string, scratch *runtime.Scratch, o spec.Options, f *runFlags) error {
-	config, err := img.ConfigFile()
-	if err != nil {
-		return err
-	}
+	defer func() {
+		if err != nil || f.dryRun {
+			scratch.Remove()
+		}
+	}()
 	host, err := hostFacts(ctx, o, scratch.Dir)
 	if err != nil {
 		return err
@@ -56,10 +55,7 @@ func describeAndRun(ctx context.Context, img v1.Image, root *unpack.Root, store 
 		return err
 	}
 	if f.dryRun {
-		e := json.NewEncoder(os.Stdout)
-		e.SetIndent("", "  ")
-		e.SetEscapeHTML(false)
-		return e.Encode(s)
+		return printSpec(s)
 	}
 	if root.Foreign {
 		note(f.speech.quiet, "the unpacked image belongs to another user: what it carries cannot be changed inside")
@@ -68,16 +64,16 @@ func describeAndRun(ctx context.Context, img v1.Image, root *unpack.Root, store 
 	if err != nil {
 		return err
 	}
-	return runtime.Run(s, runtime.Options{Scratch: scratch.Dir, Filter: filter, Files: keptFiles(f.fds), Hint: entrypointHint(config)})
+	return runtime.Run(s, runtime.Options{
+		Scratch: scratch.Dir, Filter: filter, Files: keptFiles(f.fds), Hint: entrypointHint(ref, o.Args, &config.Config),
+	})
 }
 
-// entrypointHint is what to type when the command is not found in an image that has an entry point: that was
-// probably meant to get the arguments.
-func entrypointHint(config *v1.ConfigFile) string {
-	if len(config.Config.Entrypoint) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("the image has the ENTRYPOINT %s, which a command never goes through: name it first", strings.Join(config.Config.Entrypoint, " "))
+func printSpec(s *specs.Spec) error {
+	e := json.NewEncoder(os.Stdout)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(s)
 }
 
 // scratchBases are where the files of a run may lie, the first that fits is taken.
