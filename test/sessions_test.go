@@ -113,14 +113,14 @@ func holds(cond string, u *users.User, isRoot bool) (bool, error) {
 }
 
 // TestAsOrdinaryUser runs the rooms' own tests as a user without any right: some
-// of what they do never fails for root.
+// of what they do never fails for root. runtime is what the sessions are about.
 func TestAsOrdinaryUser(t *testing.T) {
 	u, err := users.Get(users.Nosub)
 	if err != nil {
 		t.Fatal(err)
 	}
 	base := baseDir(t)
-	for _, room := range rooms {
+	for _, room := range []string{"layout", "unpack", "runtime/spec", "internal/annex"} {
 		t.Run(room, func(t *testing.T) {
 			dir := filepath.Join(base, room)
 			if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {

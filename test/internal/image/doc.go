@@ -7,7 +7,7 @@
 //	Entries(
 //		Dir("opt/app/", 0o555),
 //		File("opt/app/run", 0o4755, "#!/bin/sh\n"),
-//		Hardlink("opt/app/again", "opt/app/run"),
+//		Hardlink("opt/app/again", "opt/app/run", 0o4755),
 //		Whiteout("etc/motd"),
 //		Opaque("usr/share/locale"),
 //	)

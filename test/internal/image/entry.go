@@ -40,8 +40,9 @@ func Symlink(name, target string) Entry {
 }
 
 // Hardlink is another name of target, a member of this layer or of a lower one.
-func Hardlink(name, target string) Entry {
-	e := entry(tar.TypeLink, name, 0)
+// Mode is the target's: some unpackers set it again.
+func Hardlink(name, target string, mode int64) Entry {
+	e := entry(tar.TypeLink, name, mode)
 	e.Header.Linkname = target
 	return e
 }

@@ -13,7 +13,7 @@ func oddities() []Layer {
 		Dir("opt/app/private/", 0o700), File("opt/app/private/none", 0, "mode 0000\n"), Dir("opt/app/none/", 0),
 		Dir("opt/app/sticky/", 0o1777), Dir("opt/app/setgid/", 0o2755),
 		File("opt/app/setuid", 0o4755, "#!/bin/sh\n").Owner(0, 0), File("opt/app/setboth", 0o6711, "#!/bin/sh\n").Owner(33, 8),
-		Hardlink("opt/app/setuid-too", "opt/app/setuid"), Hardlink("opt/app/ro/setuid-three", "opt/app/setuid"),
+		Hardlink("opt/app/setuid-too", "opt/app/setuid", 0o4755), Hardlink("opt/app/ro/setuid-three", "opt/app/setuid", 0o4755),
 		Fifo("opt/app/fifo", 0o640), Device("opt/app/null", 0o666, 1, 3), Device("opt/app/zero", 0o600, 1, 5),
 		Symlink("opt/app/up", "../../../../../../../etc/passwd"), Symlink("opt/app/dangling", "/nowhere/at all"),
 		Symlink("opt/app/loop", "loop"), Symlink("opt/app/dirlink", "/opt/app/many"),
@@ -55,7 +55,7 @@ func oddities() []Layer {
 			File("opt/app/setuid", 0o755, "replaced; its other names keep the old content\n"),
 		),
 		Entries(
-			Dir("srv/", 0o755), Dir("opt/", 0o755), Dir("opt/app/", 0o755), Dir("srv/data/", 0o755), File("srv/data/a", 0o644, "linked\n"), Hardlink("srv/data/b", "srv/data/a"), Hardlink("srv/c", "srv/data/a"),
+			Dir("srv/", 0o755), Dir("opt/", 0o755), Dir("opt/app/", 0o755), Dir("srv/data/", 0o755), File("srv/data/a", 0o644, "linked\n"), Hardlink("srv/data/b", "srv/data/a", 0o644), Hardlink("srv/c", "srv/data/a", 0o644),
 			Dir("opt/app/ro/", 0o555), Whiteout("opt/app/ro/file"), Whiteout("opt/app/fifo"),
 		),
 	}
@@ -83,5 +83,5 @@ func odd(_ context.Context, dir, scratch string) error {
 // cannot hold.
 func crosslink(_ context.Context, dir, scratch string) error {
 	return Write(dir, scratch, config, Gzip, shell(),
-		Entries(Dir("a/", 0o755), File("a/file", 0o640, "shared\n")), Entries(Hardlink("a/link", "a/file")))
+		Entries(Dir("a/", 0o755), File("a/file", 0o640, "shared\n")), Entries(Hardlink("a/link", "a/file", 0o640)))
 }
