@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/pflag"
@@ -42,6 +43,20 @@ func (f *imageFlags) options() (layout.Options, error) {
 // speechFlags say how much dlrun says.
 type speechFlags struct {
 	quiet, verbose, debug bool
+	begun                 time.Time
+}
+
+// step tells what is done, with --verbose, and when, with --debug.
+func (f *speechFlags) step(format string, args ...any) {
+	switch {
+	case f.debug:
+		if f.begun.IsZero() {
+			f.begun = time.Now()
+		}
+		note(false, "%8.2f ms  "+format, append([]any{float64(time.Since(f.begun).Microseconds()) / 1000}, args...)...)
+	case f.verbose:
+		note(f.quiet, format, args...)
+	}
 }
 
 func (f *speechFlags) register(fs *pflag.FlagSet) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -30,6 +31,7 @@ func run(ctx context.Context, ref string, args []string, command form, o spec.Op
 	if err != nil {
 		return err
 	}
+	f.speech.step("image %s", img.Dir())
 	if o.Args, err = command(ref, args, &config.Config); err != nil {
 		return err
 	}
@@ -57,6 +59,11 @@ func run(ctx context.Context, ref string, args []string, command form, o spec.Op
 	if f.dryRun {
 		return printSpec(s)
 	}
+	for _, m := range s.Mounts {
+		if f.speech.debug {
+			f.speech.step("mount %s", mountLine(m))
+		}
+	}
 	if root.Foreign {
 		note(f.speech.quiet, "the unpacked image belongs to another user: what it carries cannot be changed inside")
 	}
@@ -64,9 +71,19 @@ func run(ctx context.Context, ref string, args []string, command form, o spec.Op
 	if err != nil {
 		return err
 	}
+	f.speech.step("run %q in %s", s.Process.Args, s.Process.Cwd)
 	return runtime.Run(s, runtime.Options{
 		Scratch: scratch.Dir, Filter: filter, Files: keptFiles(f.fds), Hint: entrypointHint(ref, o.Args, &config.Config),
 	})
+}
+
+// mountLine is a mount as an administrator reads it.
+func mountLine(m specs.Mount) string {
+	what := m.Source
+	if m.Type != "bind" {
+		what = m.Type
+	}
+	return fmt.Sprintf("%s at %s (%s)", what, m.Destination, strings.Join(m.Options, ","))
 }
 
 func printSpec(s *specs.Spec) error {
@@ -109,9 +126,12 @@ func makeRoot(ctx context.Context, img *layout.Image, f *storeFlags, speech *spe
 		if err != nil {
 			return nil, "", err
 		}
-		note(!speech.verbose, "store %s", dir)
 		root, err := store.Root(ctx, img)
-		return root, dir, err
+		if err != nil {
+			return nil, "", err
+		}
+		speech.step("root of %d layers in the store %s", max(1, len(root.Layers)), dir)
+		return root, dir, nil
 	}
 	return nil, "", fmt.Errorf("no store can be used: %w", untrusted)
 }
