@@ -68,7 +68,7 @@ func refuse(err error) reply {
 }
 
 func serveRun(j *job, peer *os.File, enc *gob.Encoder) (int, error) {
-	scratch, err := holdScratch(j.Options.Scratch)
+	scratch, err := holdScratch(j.Options.Scratch, unix.LOCK_SH)
 	if e := enc.Encode(refuse(err)); err != nil || e != nil {
 		return 0, e
 	}

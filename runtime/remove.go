@@ -6,18 +6,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// removeTree removes dir and what is in it, as far as it is on dir's own mount: directories without permissions
-// too (an overlay's work directory has none), never through a symbolic link, never into a mount.
+// removeTree removes dir and what is in it; see emptyTree.
 func removeTree(dir string) {
+	if emptyTree(dir) == nil {
+		_ = unix.Rmdir(dir)
+	}
+}
+
+// emptyTree removes what is in dir, as far as it is on dir's own mount: directories without permissions too (an
+// overlay's work directory has none), never through a symbolic link, never into a mount.
+func emptyTree(dir string) error {
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return
+		return err
 	}
 	id, err := mountID(fd)
 	_ = unix.Close(fd)
-	if err == nil && removeIn(unix.AT_FDCWD, dir, id) == nil {
-		_ = unix.Rmdir(dir)
+	if err != nil {
+		return err
 	}
+	return removeIn(unix.AT_FDCWD, dir, id)
 }
 
 // removeIn empties the directory name of parent.

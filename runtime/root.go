@@ -80,7 +80,6 @@ func mountRoot(s *specs.Spec, sources []int, scratch *Scratch) (*rootfs, error) 
 	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, s.Root.Path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return nil, fmt.Errorf("mount the image's layers at %s: %w", s.Root.Path, err)
 	}
-	scratch.mounted = append(scratch.mounted, s.Root.Path)
 	return openRoot(s.Root.Path, "")
 }
 

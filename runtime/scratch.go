@@ -19,11 +19,21 @@ import (
 //	        tmp/ home/       bound into the container
 //	        state/           a tmpfs, seen by the run alone: where the root is mounted, missing mount points,
 //	                         passwd and group with the caller's lines, libcontainer's state
+//
+// At the end of a run everything in it is removed. A few of the empty directories stay for the next runs: ext4 does
+// not give an inode away again for half a minute and looks past all of these for each new one, so that starts in a row,
+// as of an array of short jobs, would take milliseconds longer with each.
 type Scratch struct {
 	Dir     string
 	lock    int
-	mounted []string // by this process, in its own mount namespace
+	mounted bool // state, in this process's own mount namespace
 }
+
+// frames is how many empty directories stay.
+const frames = 8
+
+// parts are the directories of a frame that a run finds empty, as if they were new.
+var parts = []string{"upper", "work", "tmp", "home", "state"}
 
 // networkFilesystems cannot hold an overlay's upper directory, or only in name, or slowly.
 var networkFilesystems = map[int64]string{
@@ -72,32 +82,114 @@ func newScratchIn(base string) (*Scratch, error) {
 	if err := checkParent(parent); err != nil {
 		return nil, err
 	}
-	sweep(parent)
-	for {
-		dir, err := os.MkdirTemp(parent, "run-")
-		if err != nil {
-			return nil, errors.Unwrap(err)
+	s, err := takeFrame(parent)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.lay(); err != nil {
+		s.remove()
+		return nil, err
+	}
+	return s, nil
+}
+
+// takeFrame returns a directory that no run holds, one that a run has left or a new one. What it still holds is not
+// looked at. More of them than stay are the remains of runs that were killed, and removed.
+func takeFrame(parent string) (*Scratch, error) {
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return nil, err
+	}
+	var taken *Scratch
+	for i, e := range entries {
+		if taken != nil && i < frames {
+			continue
 		}
-		s, err := holdScratch(dir)
-		if errors.Is(err, unix.ENOENT) {
-			continue // swept between mkdir and flock
+		s, err := holdScratch(filepath.Join(parent, e.Name()), unix.LOCK_EX)
+		switch {
+		case err != nil: // in use
+			continue
+		case taken != nil || strings.HasPrefix(e.Name(), unborn):
+			removeTree(s.Dir)
+		case unix.Flock(s.lock, unix.LOCK_SH|unix.LOCK_NB) == nil:
+			taken = s
+			continue
 		}
-		if err != nil {
+		_ = unix.Close(s.lock) // removed, or somebody was faster while the lock changed
+	}
+	for taken == nil {
+		if taken, err = newFrame(parent); err != nil && !errors.Is(err, unix.ENOENT) {
 			return nil, err
 		}
-		if err := unix.Fsetxattr(s.lock, "user.overlay.opaque", []byte("y"), 0); err != nil {
-			s.remove()
-			return nil, fmt.Errorf("no user.* extended attributes: %w", err)
-		}
-		_ = unix.Fremovexattr(s.lock, "user.overlay.opaque")
-		for _, d := range []string{"tmp", "home", "state"} {
-			if err := os.Mkdir(filepath.Join(dir, d), 0o700); err != nil {
-				s.remove()
-				return nil, errors.Unwrap(err)
-			}
-		}
-		return s, nil
 	}
+	return taken, nil
+}
+
+// unborn begins the name of a directory that is not locked yet and must not be taken for one that was left.
+const unborn = "new-"
+
+// newFrame makes a directory that this run holds before others can see it as a frame. ENOENT: another run has
+// removed it before it was held.
+func newFrame(parent string) (*Scratch, error) {
+	dir, err := os.MkdirTemp(parent, unborn)
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	s, err := holdScratch(dir, unix.LOCK_SH)
+	if err != nil {
+		return nil, err
+	}
+	s.Dir = filepath.Join(parent, "run-"+strings.TrimPrefix(filepath.Base(dir), unborn))
+	if err := os.Rename(dir, s.Dir); err != nil {
+		_ = unix.Close(s.lock)
+		return nil, err
+	}
+	return s, nil
+}
+
+// lay makes the parts of the frame, empty and without attributes of their own.
+func (s *Scratch) lay() error {
+	if err := unix.Fsetxattr(s.lock, "user.overlay.opaque", []byte("y"), 0); err != nil {
+		return fmt.Errorf("no user.* extended attributes: %w", err)
+	}
+	_ = unix.Fremovexattr(s.lock, "user.overlay.opaque")
+	for _, name := range parts {
+		if err := blank(filepath.Join(s.Dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// blank makes dir an empty directory without attributes of its own, whatever is there.
+func blank(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if err == nil {
+		return nil
+	}
+	if err := emptyTree(dir); err == nil && clearXattrs(dir) == nil && unix.Chmod(dir, 0o700) == nil {
+		return nil
+	}
+	removeTree(dir)
+	return os.Mkdir(dir, 0o700)
+}
+
+// clearXattrs removes every extended attribute, access control lists included.
+func clearXattrs(dir string) error {
+	list := make([]byte, 64<<10) // XATTR_LIST_MAX
+	n, err := unix.Llistxattr(dir, list)
+	if err != nil {
+		return err
+	}
+	for name := range strings.SplitSeq(string(list[:n]), "\x00") {
+		if name == "" || name == "security.selinux" {
+			continue
+		}
+		if err := unix.Lremovexattr(dir, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkParent refuses a directory that somebody else has laid out for us.
@@ -124,13 +216,14 @@ func checkParent(dir string) error {
 	return nil
 }
 
-// holdScratch takes the lock that keeps sweepers away.
-func holdScratch(dir string) (*Scratch, error) {
+// holdScratch takes the lock that keeps other runs away. It fails with ENOENT where one has it.
+func holdScratch(dir string, how int) (*Scratch, error) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("hold %s: %w", dir, err)
 	}
-	if err := unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB); err != nil && !noLocks(err) {
+	// Where there are no locks every run has a directory of its own: there a frame is never taken again.
+	if err := unix.Flock(fd, how|unix.LOCK_NB); err != nil && (how == unix.LOCK_EX || !noLocks(err)) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("hold %s: %w", dir, unix.ENOENT)
 	}
@@ -146,40 +239,22 @@ func noLocks(err error) bool {
 	return errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP)
 }
 
-// sweep removes the directories of runs that are dead: nobody holds their lock.
-func sweep(parent string) {
-	entries, err := os.ReadDir(parent)
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), "run-") {
-			continue
-		}
-		dir := filepath.Join(parent, e.Name())
-		fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if err != nil {
-			continue
-		}
-		if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil {
-			removeTree(dir)
-		}
-		_ = unix.Close(fd)
-	}
-}
-
 // Remove ends a scratch directory whose run has not been handed over.
 func (s *Scratch) Remove() { s.remove() }
 
 func (s *Scratch) remove() {
-	// Binds of the host hang below the root. Where it cannot be detached, the next run sweeps: in its
+	// Binds of the host hang below the root, in state. Where that cannot be detached, the next run sweeps: in its
 	// mount namespace nothing is mounted here.
-	for _, m := range s.mounted {
-		if unix.Unmount(m, unix.MNT_DETACH) != nil {
-			return
-		}
+	if s.mounted && unix.Unmount(s.state(), unix.MNT_DETACH) != nil {
+		return
 	}
-	removeTree(s.Dir)
+	for _, name := range parts {
+		_ = blank(filepath.Join(s.Dir, name)) // else the next run's affair
+	}
+	if entries, err := os.ReadDir(filepath.Dir(s.Dir)); err != nil || len(entries) > frames {
+		removeTree(s.Dir)
+	}
+	_ = unix.Close(s.lock)
 }
 
 // mountState mounts a tmpfs for the small files of a start: on ext4 each new file may cost a millisecond while
@@ -188,7 +263,7 @@ func (s *Scratch) mountState() error {
 	if err := unix.Mount("tmpfs", s.state(), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=700"); err != nil {
 		return fmt.Errorf("mount a tmpfs: %w", err)
 	}
-	s.mounted = append(s.mounted, s.state())
+	s.mounted = true
 	return nil
 }
 

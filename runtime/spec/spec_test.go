@@ -227,7 +227,7 @@ func TestRoot(t *testing.T) {
 			if diff := cmp.Diff(want, s.Mounts[0]); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
 			}
-			if diff := cmp.Diff(&specs.Root{Path: "/scratch/run/root", Readonly: c.o.ReadOnly}, s.Root); diff != "" {
+			if diff := cmp.Diff(&specs.Root{Path: "/scratch/run/state/root", Readonly: c.o.ReadOnly}, s.Root); diff != "" {
 				t.Errorf("root: -want +got\n%s", diff)
 			}
 			if !slices.Equal(layers, c.root.Layers) {
