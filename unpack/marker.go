@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
@@ -152,6 +153,7 @@ func (s *Store) marked(id identity) (*Root, error) {
 		if root.Dir == "" {
 			return nil, err
 		}
+		root.Foreign = root.Foreign || otherGroup(root.Dir)
 		return root, nil
 	}
 	for _, d := range id.stack(m.From) {
@@ -168,8 +170,17 @@ func (s *Store) marked(id identity) (*Root, error) {
 		}
 		root.Layers = append(root.Layers, dir)
 	}
+	root.Foreign = root.Foreign || slices.ContainsFunc(root.Layers, otherGroup)
 	return root, nil
 }
+
+// otherGroup reports whether dir was unpacked while the caller had another effective group. A run maps one group,
+// and overlay changes nothing of any other.
+func otherGroup(dir string) bool {
+	var st unix.Stat_t
+	return unix.Lstat(dir, &st) == nil && int(st.Gid) != os.Getegid()
+}
+
 
 // part returns the fs/ of a directory of the store, "" when it is not there.
 func (s *Store) part(kind, id string) (string, error) {

@@ -33,7 +33,7 @@ type Progress struct {
 type Root struct {
 	Layers  []string // directories in overlayfs form (mount with userxattr), lowest first; empty when Dir is set
 	Dir     string   // the one directory that holds everything
-	Foreign bool     // it belongs to someone else: what the image carries cannot be written, not even on overlay
+	Foreign bool     // it belongs to another user or group: what the image carries cannot be written, not even on overlay
 }
 
 // Store is a directory of unpacked layers. It may be used by many goroutines,

@@ -144,6 +144,23 @@ func TestOwners(t *testing.T) {
 	}
 }
 
+// TestOtherGroup: what was unpacked with another effective group cannot be changed by overlay.
+func TestOtherGroup(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return // it takes two groups: TestMain has run it as root
+	}
+	dir := filepath.Join(tempDir(t), "store")
+	img := stack(tarOf(file("f", "x")), tarOf(file("g", "x")))
+	s := must[*unpack.Store](t)(unpack.Open(dir, unpack.Options{}))
+	root := must[*unpack.Root](t)(s.Root(context.Background(), img))
+	if err := os.Lchown(root.Layers[1], -1, 1234); err != nil {
+		t.Fatal(err)
+	}
+	if root = must[*unpack.Root](t)(s.Root(context.Background(), img)); !root.Foreign {
+		t.Error("a layer of another group is not foreign")
+	}
+}
+
 // TestOpenStore: where others can come in, they can write nothing.
 func TestOpenStore(t *testing.T) {
 	img := stack(tarOf(dir("tmp", mode(0o1777)), file("tmp/f", "x", mode(0o4777)), device("d", 1, 3)), tarOf(file("x/y", "x", mode(0o666))))

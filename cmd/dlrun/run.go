@@ -65,7 +65,7 @@ func run(ctx context.Context, ref string, args []string, command form, o spec.Op
 		}
 	}
 	if root.Foreign {
-		note(f.speech.quiet, "the unpacked image belongs to another user: what it carries cannot be changed inside")
+		note(f.speech.quiet, "the unpacked image belongs to another user or group: what it carries cannot be changed inside")
 	}
 	filter, err := compiledFilter(s.Linux.Seccomp, store)
 	if err != nil {
