@@ -181,7 +181,6 @@ func otherGroup(dir string) bool {
 	return unix.Lstat(dir, &st) == nil && int(st.Gid) != os.Getegid()
 }
 
-
 // part returns the fs/ of a directory of the store, "" when it is not there.
 func (s *Store) part(kind, id string) (string, error) {
 	path := filepath.Join(s.dir, kind, id)
