@@ -6,7 +6,8 @@
 # fails naming all of them and the command to type.
 set -eu
 
-build='gcc libc6-dev libseccomp-dev binutils git make ca-certificates busybox-static mmdebstrap'
+build='gcc libc6-dev libseccomp-dev binutils git make ca-certificates busybox-static
+	mmdebstrap fakechroot fakeroot'
 test='podman buildah skopeo umoci charliecloud bubblewrap crun runc fuse-overlayfs uidmap git-annex datalad
 	datalad-container strace attr libcap2-bin util-linux jq procps'
 
