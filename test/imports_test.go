@@ -42,10 +42,8 @@ var speaking = []string{"flag", "log", "log/slog"}
 
 type goPackage struct {
 	ImportPath string
-	Standard   bool
 	Imports    []string
 	CgoFiles   []string
-	Module     *struct{ Path string }
 }
 
 func TestImports(t *testing.T) {
@@ -126,7 +124,7 @@ func under(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/"
 
 func list(t *testing.T, patterns ...string) []goPackage {
 	t.Helper()
-	cmd := exec.Command("go", append([]string{"list", "-tags", tags, "-json=ImportPath,Standard,Imports,CgoFiles,Module"}, patterns...)...)
+	cmd := exec.Command("go", append([]string{"list", "-tags", tags, "-json=ImportPath,Imports,CgoFiles"}, patterns...)...)
 	cmd.Dir = ".."
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
