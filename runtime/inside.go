@@ -24,7 +24,8 @@ func Init() {
 
 // Serve answers the outside until it has handed over a run or has gone, and returns the exit code of the run.
 // An error means that the command was not run; it has been told to nobody yet, unless code is 0.
-func Serve() (code int, err error) {
+// What the caller should know of a run that goes on is told to note, unless Options.Quiet.
+func Serve(note func(string)) (code int, err error) {
 	// Libcontainer warns on every start that a container without a cgroup and without a pid namespace of its own
 	// cannot be killed as a whole; the subreapers do that here.
 	logrus.SetOutput(io.Discard)
@@ -51,7 +52,7 @@ func Serve() (code int, err error) {
 			}
 			continue
 		}
-		return serveRun(r.Run, peer, enc)
+		return serveRun(r.Run, peer, enc, note)
 	}
 }
 
@@ -67,14 +68,17 @@ func refuse(err error) reply {
 	return a
 }
 
-func serveRun(j *job, peer *os.File, enc *gob.Encoder) (int, error) {
+func serveRun(j *job, peer *os.File, enc *gob.Encoder, note func(string)) (int, error) {
+	if j.Options.Quiet {
+		note = func(string) {}
+	}
 	scratch, err := holdScratch(j.Options.Scratch, unix.LOCK_SH)
 	if e := enc.Encode(refuse(err)); err != nil || e != nil {
 		return 0, e
 	}
 	_ = peer.Close()
 	go endWithFront(scratch)
-	code, err := run(j, scratch)
+	code, err := run(j, scratch, note)
 	prelude.EndTree()
 	scratch.remove()
 	return code, err

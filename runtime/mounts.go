@@ -3,6 +3,7 @@ package runtime
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -10,20 +11,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountAll makes the root and everything in it: sources first, then the root, then each mount in order.
-func mountAll(s *specs.Spec, scratch *Scratch) error {
+// mountAll makes the root and everything in it: sources first, then the root, then each mount in order. What the caller
+// should know of the outcome is told to note.
+func mountAll(s *specs.Spec, scratch *Scratch, note func(string)) error {
 	// Modes of what is made on the way are meant as they are written.
 	defer unix.Umask(unix.Umask(0))
+	api := &mountAPI{stage: filepath.Join(scratch.state(), "stage")}
+	defer api.close()
 	sources := make([]int, len(s.Mounts))
 	defer closeAll(sources)
 	for i, m := range s.Mounts {
-		fd, err := source(m)
+		fd, err := source(api, m)
 		if err != nil {
 			return err
 		}
 		sources[i] = fd
 	}
-	root, err := mountRoot(s, sources, scratch)
+	root, err := mountRoot(api, s, sources, scratch, note)
 	if err != nil {
 		return err
 	}
@@ -56,9 +60,9 @@ func closeAll(fds []int) {
 	}
 }
 
-// source returns a detached mount: what m binds, or a new file system. 0 for what is mounted elsewhere:
+// source returns a mount that hangs nowhere yet: what m binds, or a new file system. 0 for what is mounted elsewhere:
 // the root itself, and proc of a new pid namespace.
-func source(m specs.Mount) (int, error) {
+func source(api *mountAPI, m specs.Mount) (int, error) {
 	if m.Destination == "/" || m.Type == "proc" {
 		return 0, nil
 	}
@@ -66,18 +70,12 @@ func source(m specs.Mount) (int, error) {
 	var fd int
 	var err error
 	if m.Type == "bind" {
-		fd, err = openTree(m.Source, slices.Contains(m.Options, "rbind"))
+		fd, err = api.clone(m.Source, slices.Contains(m.Options, "rbind"), attr)
 	} else {
-		fd, err = newFilesystem(m.Type, options)
+		fd, err = api.filesystem(m.Type, options, attr)
 	}
 	if err != nil {
 		return 0, &MountError{m, err}
-	}
-	if attr != 0 {
-		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: attr}); err != nil {
-			_ = unix.Close(fd)
-			return 0, &MountError{m, fmt.Errorf("mount_setattr: %w", err)}
-		}
 	}
 	return fd, nil
 }
@@ -113,6 +111,8 @@ func mountAttr(options []string) (attr uint64, rest []string) {
 			attr |= unix.MOUNT_ATTR_NODEV
 		case "noexec":
 			attr |= unix.MOUNT_ATTR_NOEXEC
+		case "nosymfollow":
+			attr |= unix.MOUNT_ATTR_NOSYMFOLLOW
 		case "rw", "bind", "rbind", "strictatime", "relatime":
 		default:
 			rest = append(rest, o)
@@ -121,23 +121,31 @@ func mountAttr(options []string) (attr uint64, rest []string) {
 	return attr, rest
 }
 
-func openTree(path string, recursive bool) (int, error) {
+func openTree(path string, recursive bool, attr uint64) (int, error) {
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
 	if recursive {
 		flags |= unix.AT_RECURSIVE
-	}
-	// The working directory is reached as it was inherited: a parent of it may be unreadable.
-	if cwd, err := unix.Getwd(); err == nil && cwd == path {
-		path = "."
 	}
 	fd, err := unix.OpenTree(unix.AT_FDCWD, path, flags)
 	if err != nil {
 		return 0, err
 	}
+	return setAttr(fd, attr)
+}
+
+// setAttr gives attr to a mount and those below it, and returns it, or closes it.
+func setAttr(fd int, attr uint64) (int, error) {
+	if attr == 0 {
+		return fd, nil
+	}
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: attr}); err != nil {
+		_ = unix.Close(fd)
+		return 0, fmt.Errorf("mount_setattr: %w", err)
+	}
 	return fd, nil
 }
 
-func newFilesystem(kind string, options []string) (int, error) {
+func newFilesystem(kind string, options []string, attr uint64) (int, error) {
 	ctx, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return 0, fmt.Errorf("fsopen: %w", err)
@@ -148,7 +156,11 @@ func newFilesystem(kind string, options []string) (int, error) {
 			return 0, err
 		}
 	}
-	return fsmount(ctx)
+	fd, err := fsmount(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return setAttr(fd, attr)
 }
 
 func fsconfig(ctx int, option string) error {

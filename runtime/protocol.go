@@ -19,6 +19,7 @@ type Options struct {
 	Filter  []byte // the seccomp filter of the spec, compiled: an array of struct sock_filter
 	Files   []int  // numbers, ascending, of the open files above 2 that the command keeps
 	Hint    string // printed where the command is not found
+	Quiet   bool   // say nothing but errors
 }
 
 // request is one message of the outside. Exactly one field is set.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -13,6 +14,7 @@ import (
 
 // rootfs is the mounted root and which of its mounts belong to this run alone.
 type rootfs struct {
+	api    *mountAPI
 	fd     int
 	id     uint64          // of the root's own mount
 	ours   map[uint64]bool // ids of the mounts in which a missing mount point may be made
@@ -50,8 +52,8 @@ func parseOverlay(m specs.Mount) (overlay, error) {
 	return o, nil
 }
 
-// mountRoot mounts the overlay at s.Root.Path.
-func mountRoot(s *specs.Spec, sources []int, scratch *Scratch) (*rootfs, error) {
+// mountRoot mounts the overlay at s.Root.Path, or what stands in for it where the kernel refuses overlays.
+func mountRoot(api *mountAPI, s *specs.Spec, sources []int, scratch *Scratch, note func(string)) (*rootfs, error) {
 	if len(s.Mounts) == 0 {
 		return nil, errors.New("the spec has no root mount")
 	}
@@ -59,28 +61,51 @@ func mountRoot(s *specs.Spec, sources []int, scratch *Scratch) (*rootfs, error) 
 	if err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{o.upper, o.work, s.Root.Path, scratch.points()} {
+	for _, dir := range []string{s.Root.Path, scratch.points()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("make the writable layer: %w", err)
 		}
 	}
-	if err := copyRootMode(o); err != nil {
-		return nil, err
-	}
 	o.vanishes = strings.HasPrefix(o.upper, scratch.Dir+"/")
-	o.lower = append([]string{scratch.points()}, o.lower...)
-	if err := o.makePoints(s, sources, scratch); err != nil {
-		return nil, err
+	image := o.lower
+	o.lower = append([]string{scratch.points()}, image...)
+	view, err := api.overlay(overlay{lower: o.lower, flags: o.flags})
+	if refused(err) {
+		return o.underlay(api, s, sources, scratch, note, &OverlayError{Layers: len(image), Err: err})
 	}
-	fd, err := o.mount()
 	if err != nil {
 		return nil, fmt.Errorf("mount the image's layers: %w", err)
 	}
+	defer unix.Close(view)
+	if err := makePoints(procFD(view), s, sources, scratch); err != nil {
+		return nil, err
+	}
+	if err := o.makeUpper(image[0]); err != nil {
+		return nil, err
+	}
+	fd, err := api.overlay(o)
+	if err != nil {
+		return nil, &UpperError{Dir: filepath.Dir(o.upper), Err: err} // without it, the layers have just been mounted
+	}
 	defer unix.Close(fd)
-	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, s.Root.Path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+	at, err := unix.Open(s.Root.Path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		err = api.move(fd, at)
+		_ = unix.Close(at)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("mount the image's layers at %s: %w", s.Root.Path, err)
 	}
-	return openRoot(s.Root.Path, "")
+	return newRoot(api, s)
+}
+
+// newRoot opens the root when it is mounted.
+func newRoot(api *mountAPI, s *specs.Spec) (*rootfs, error) {
+	r, err := openRoot(s.Root.Path, "")
+	if err == nil {
+		r.api = api
+	}
+	return r, err
 }
 
 func openRoot(path, points string) (*rootfs, error) {
@@ -90,27 +115,95 @@ func openRoot(path, points string) (*rootfs, error) {
 	}
 	id, err := mountID(fd)
 	if err != nil {
+		_ = unix.Close(fd)
 		return nil, err
 	}
-	return &rootfs{fd: fd, id: id, ours: map[uint64]bool{id: true}, points: points}, nil
+	r := &rootfs{fd: fd, id: id, ours: map[uint64]bool{id: true}, points: points}
+	if points != "" {
+		if err := r.own(points); err != nil {
+			r.close()
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// own lets missing mount points be made on the mount that holds path.
+func (r *rootfs) own(path string) error {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	id, err := mountID(fd)
+	r.ours[id] = true
+	return err
+}
+
+// OverlayError says that the kernel mounts no overlay of the image's layers. It wraps the errno.
+type OverlayError struct {
+	Layers int
+	Err    error
+}
+
+func (e *OverlayError) Error() string {
+	return fmt.Sprintf("this kernel refuses to stack the image's %d layers: %v", e.Layers, e.Err)
+}
+func (e *OverlayError) Unwrap() error { return e.Err }
+
+// Hint is the next step: where overlays are refused, an image is unpacked into one directory.
+func (e *OverlayError) Hint() string {
+	return "unpack the image anew, on this machine: --cache DIR, an empty one"
+}
+
+// refused reports whether err is the answer of a kernel that mounts no overlay for an ordinary user (EPERM before 5.11),
+// has none (ENODEV), or none of that kind or on these file systems (EINVAL).
+func refused(err error) bool {
+	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EINVAL)
+}
+
+// UpperError says that the writable layer cannot lie in Dir. It wraps the kernel's answer.
+type UpperError struct {
+	Dir string
+	Err error
+}
+
+func (e *UpperError) Error() string {
+	return fmt.Sprintf("the writable layer cannot lie in %s: %v", e.Dir, e.Err)
+}
+func (e *UpperError) Unwrap() error { return e.Err }
+
+// Hint is the next step.
+func (e *UpperError) Hint() string {
+	return "keep it on a local disk: --scratch DIR, or --persist DIR for the one that stays"
+}
+
+// coveredBy reports whether path lies in one of mounts, apart from the root.
+func coveredBy(path string, mounts []specs.Mount) bool {
+	return slices.ContainsFunc(mounts, func(m specs.Mount) bool {
+		return m.Destination != "/" && strings.HasPrefix(path+"/", m.Destination+"/")
+	})
 }
 
 // makePoints makes the mount points that the image lacks in a layer of their own above it. They do not lie in the
 // upper directory: with --persist that keeps what the command wrote and no more; on a disk each new
 // directory can cost a millisecond; and in layers of a foreign owner or group (a site's cache; an own one, unpacked
 // while another group was the primary one) overlay makes nothing, since it cannot copy their directories up (EOVERFLOW).
-func (o overlay) makePoints(s *specs.Spec, sources []int, scratch *Scratch) error {
-	o.upper, o.work, o.vanishes = "", "", false
-	fd, err := o.mount()
-	if err != nil {
-		return fmt.Errorf("mount the image's layers: %w", err)
-	}
-	defer unix.Close(fd)
-	view, err := openRoot(fmt.Sprintf("/proc/self/fd/%d", fd), scratch.points())
+// The image is seen at path.
+func makePoints(path string, s *specs.Spec, sources []int, scratch *Scratch) error {
+	view, err := openRoot(path, scratch.points())
 	if err != nil {
 		return err
 	}
 	defer view.close()
+	points, err := unix.Open(view.points, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(points)
+	if err := view.own(points); err != nil { // a point in a point
+		return err
+	}
 	want := func(path string, dir bool) {
 		// What lies in a bind of the host is not for us to make, and found missing later.
 		if at, e := view.target(path, dir); e == nil {
@@ -118,14 +211,14 @@ func (o overlay) makePoints(s *specs.Spec, sources []int, scratch *Scratch) erro
 		}
 	}
 	for i, m := range s.Mounts {
-		if sources[i] > 0 {
+		if sources[i] > 0 && !coveredBy(m.Destination, s.Mounts[:i]) {
 			dir, e := isDir(sources[i])
 			err = errors.Join(err, e)
 			want(m.Destination, dir)
 		}
 	}
-	for _, dir := range []string{"/proc", "/dev", "/sys", s.Process.Cwd} {
-		want(dir, true)
+	if !coveredBy(s.Process.Cwd, s.Mounts) {
+		want(s.Process.Cwd, true)
 	}
 	for _, file := range []string{"/etc/passwd", "/etc/group"} {
 		want(file, false)
@@ -133,11 +226,17 @@ func (o overlay) makePoints(s *specs.Spec, sources []int, scratch *Scratch) erro
 	return err
 }
 
-// copyRootMode gives the upper directory, which stands for "/" inside, mode and time of the image's.
-func copyRootMode(o overlay) error {
+// makeUpper makes the writable layer. Its directory stands for "/" inside: it gets mode and time of top's, the image's
+// topmost layer.
+func (o overlay) makeUpper(top string) error {
+	for _, dir := range []string{o.upper, o.work} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("make the writable layer: %w", err)
+		}
+	}
 	var st unix.Stat_t
-	if err := unix.Stat(o.lower[0], &st); err != nil {
-		return fmt.Errorf("layer %s: %w", o.lower[0], err)
+	if err := unix.Stat(top, &st); err != nil {
+		return fmt.Errorf("layer %s: %w", top, err)
 	}
 	if err := unix.Chmod(o.upper, st.Mode&0o7777|0o700); err != nil {
 		return err
@@ -185,7 +284,9 @@ func tryOverlay(dir string) error {
 		}
 		o.lower = append(o.lower, layer)
 	}
-	fd, err := o.mount()
+	api := &mountAPI{stage: filepath.Join(trial, "stage")}
+	defer api.close()
+	fd, err := api.overlay(o)
 	if err != nil {
 		return err
 	}
@@ -203,7 +304,7 @@ func (r *rootfs) attach(source int, path string, ours bool) error {
 		return err
 	}
 	defer unix.Close(target)
-	if err := unix.MoveMount(source, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
+	if err := r.api.move(source, target); err != nil {
 		if targetDir, e := isDir(target); e == nil && targetDir != dir {
 			return fmt.Errorf("cannot mount over %s: one is a directory, the other is a file", path)
 		}
@@ -212,12 +313,16 @@ func (r *rootfs) attach(source int, path string, ours bool) error {
 	if !ours {
 		return nil
 	}
-	id, err := mountID(source)
-	if err != nil {
-		return err
+	return r.own(source)
+}
+
+// own remembers that missing mount points may be made in the mount of fd.
+func (r *rootfs) own(fd int) error {
+	id, err := mountID(fd)
+	if err == nil {
+		r.ours[id] = true
 	}
-	r.ours[id] = true
-	return nil
+	return err
 }
 
 // realDirs makes sure that /proc, /dev and /sys are directories. An image in which one is a link or a file

@@ -19,7 +19,7 @@ import (
 )
 
 // run is the inside's line: root, container, affinity, exec, wait.
-func run(j *job, scratch *Scratch) (int, error) {
+func run(j *job, scratch *Scratch, note func(string)) (int, error) {
 	s, err := j.spec()
 	if err != nil {
 		return 125, err
@@ -31,7 +31,7 @@ func run(j *job, scratch *Scratch) (int, error) {
 	if err := scratch.mountState(); err != nil {
 		return 125, err
 	}
-	if err := mountAll(s, scratch); err != nil {
+	if err := mountAll(s, scratch, note); err != nil {
 		return 125, err
 	}
 	config, err := containerConfig(s)

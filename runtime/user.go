@@ -41,7 +41,7 @@ func addUser(annotations map[string]string, root *rootfs, scratch *Scratch) erro
 		if err != nil {
 			return err
 		}
-		fd, err := openTree(f.Name(), false)
+		fd, err := root.api.clone(f.Name(), false, 0)
 		_ = f.Close()
 		if err != nil {
 			return fmt.Errorf("bind %s: %w", f.Name(), err)

@@ -14,7 +14,7 @@ import (
 func main() {
 	runtime.Init()
 	if prelude.Self() == prelude.Inside {
-		code, err := runtime.Serve()
+		code, err := runtime.Serve(func(text string) { note(false, "%s", text) })
 		if err != nil {
 			tell(err)
 		}

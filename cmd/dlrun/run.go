@@ -74,6 +74,7 @@ func run(ctx context.Context, ref string, args []string, command form, o spec.Op
 	f.speech.step("run %q in %s", s.Process.Args, s.Process.Cwd)
 	return runtime.Run(s, runtime.Options{
 		Scratch: scratch.Dir, Filter: filter, Files: keptFiles(f.fds), Hint: entrypointHint(ref, o.Args, &config.Config),
+		Quiet: f.speech.quiet,
 	})
 }
 

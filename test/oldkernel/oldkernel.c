@@ -18,7 +18,6 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,7 +130,7 @@ static void write_program(void)
 }
 
 // word reads a short string of a process.
-static int word(pid_t pid, uint64_t at, char *buf, size_t size)
+static int word(pid_t pid, __u64 at, char *buf, size_t size)
 {
 	char path[64];
 	memset(buf, 0, size);
@@ -158,7 +157,7 @@ static bool on_tmpfs(pid_t pid, int fd)
 static struct seccomp_notif_resp judge(const struct seccomp_notif *call)
 {
 	struct seccomp_notif_resp r = {.id = call->id};
-	const uint64_t *args = call->data.args;
+	const __u64 *args = call->data.args;
 	pid_t pid = call->pid;
 	char text[32];
 	int failed = 0, is = 0;
