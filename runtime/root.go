@@ -196,14 +196,6 @@ func makePoints(path string, s *specs.Spec, sources []int, scratch *Scratch) err
 		return err
 	}
 	defer view.close()
-	points, err := unix.Open(view.points, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(points)
-	if err := view.own(points); err != nil { // a point in a point
-		return err
-	}
 	want := func(path string, dir bool) {
 		// What lies in a bind of the host is not for us to make, and found missing later.
 		if at, e := view.target(path, dir); e == nil {
@@ -313,15 +305,8 @@ func (r *rootfs) attach(source int, path string, ours bool) error {
 	if !ours {
 		return nil
 	}
-	return r.own(source)
-}
-
-// own remembers that missing mount points may be made in the mount of fd.
-func (r *rootfs) own(fd int) error {
-	id, err := mountID(fd)
-	if err == nil {
-		r.ours[id] = true
-	}
+	id, err := mountID(source)
+	r.ours[id] = true
 	return err
 }
 
