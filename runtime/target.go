@@ -128,6 +128,7 @@ func (r *rootfs) create(parent int, names []string, name string, dir bool) (int,
 // mirror makes the directory names of the view in the layer of mount points, with mode and times as in the view.
 func (r *rootfs) mirror(names []string) (int, error) {
 	at, err := unix.Open(r.points, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	var above unix.Stat_t // of the view's directory that at is
 	for i, name := range names {
 		if err != nil {
 			return -1, err
@@ -143,8 +144,11 @@ func (r *rootfs) mirror(names []string) (int, error) {
 			if err == nil && made {
 				_ = unix.UtimesNanoAt(at, name, []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
 			}
+			if made && i > 0 { // it has a new entry
+				_ = unix.UtimesNanoAt(at, ".", []unix.Timespec{above.Atim, above.Mtim}, 0)
+			}
 			_ = unix.Close(at)
-			at = next
+			at, above = next, st
 		}
 	}
 	return at, err

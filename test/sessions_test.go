@@ -33,6 +33,9 @@ func TestSessions(t *testing.T) {
 	bin := filepath.Join(base, "bin")
 	install(t, bin, "../bin/dlrun", "dlrun")
 	build(t, filepath.Join(bin, "treecmp"), "./treecmp")
+	if err := compile("oldkernel/oldkernel.c", filepath.Join(bin, "oldkernel")); err != nil {
+		t.Fatal(err)
+	}
 	tools, err := filepath.Glob("testdata/bin/*")
 	if err != nil {
 		t.Fatal(err)
@@ -101,11 +104,14 @@ func enter(ctx context.Context, e *testscript.Env, u *users.User, bin, tiny stri
 }
 
 // holds answers the conditions of sessions: [root] where the tests may set
-// scenes that need root, [subids] where the user has subordinate ids.
+// scenes that need root, [subids] where the user has subordinate ids,
+// [oldkernel] where an older kernel is played already.
 func holds(cond string, u *users.User, isRoot bool) (bool, error) {
 	switch cond {
 	case "root":
 		return isRoot, nil
+	case "oldkernel":
+		return os.Getenv(underKernel) != "", nil
 	case "subids":
 		return u.Subordinate, nil
 	}

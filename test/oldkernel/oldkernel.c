@@ -7,8 +7,8 @@
 //     fsetxattr(user.*) on tmpfs  before 6.6 it is refused
 //     overlay                     refused by --no-overlay, as for ordinary users before 5.11
 //
-// CMD keeps the pid, the parent and the streams of the caller. Beside no_new_privs, which the filter needs, nothing else differs;
-// what a kernel does with the calls it has is this kernel's.
+// CMD keeps the pid, the parent and the streams of the caller. Nothing else differs but no_new_privs, which the filter of an
+// ordinary user needs: what a kernel does with the calls that it has is this kernel's.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -272,9 +272,9 @@ int main(int argc, char **argv)
 	write_program();
 	struct sock_fprog filter = {.len = length, .filter = program};
 	int socket = start_beside();
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-		die("no_new_privs");
 	int listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &filter);
+	if (listener < 0 && errno == EACCES && !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) // an ordinary user
+		listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &filter);
 	if (listener < 0)
 		die("seccomp");
 	fcntl(listener, F_SETFD, FD_CLOEXEC);
