@@ -37,6 +37,9 @@ func explain(err error) error {
 	case enter.Err == unix.EUSERS:
 		n.Cause = "user namespaces are nested too deep (32 levels)"
 		n.Remedy = "start dlrun outside of some of the containers around it"
+	case enter.Err == unix.ENOENT:
+		n.Cause = "/proc is not mounted"
+		n.Remedy = "whoever sets up the container or chroot around dlrun mounts /proc there"
 	case enter.Err == unix.EINVAL:
 		n.Cause = "this kernel is built without user namespaces"
 		n.Remedy = "an administrator boots a kernel with CONFIG_USER_NS, on RHEL 7 with user_namespace.enable=1"

@@ -90,8 +90,8 @@ func (a *mountAPI) overlay(o overlay) (int, error) {
 		first, a.oldOverlay = err, true
 	}
 	fd, err := a.mountOverlay(o)
-	if err != nil && first != nil && !errors.Is(first, unix.ENOSYS) {
-		return 0, first // the new calls tell more
+	if errors.Is(err, unix.EINVAL) && first != nil && !lacks(first) {
+		return 0, first // it tells more
 	}
 	return fd, err
 }
