@@ -1,11 +1,13 @@
 package runtime
 
 import (
-	"encoding/gob"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
 	"os/signal"
+	"sync"
+	"syscall"
 
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // its C constructor, for libcontainer's init
@@ -34,7 +36,7 @@ func Serve(note func(string)) (code int, err error) {
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM)
 
 	peer := prelude.Peer()
-	enc, dec := gob.NewEncoder(peer), gob.NewDecoder(peer)
+	enc, dec := json.NewEncoder(peer), json.NewDecoder(peer)
 	for {
 		var r request
 		if err := dec.Decode(&r); err != nil {
@@ -68,7 +70,7 @@ func refuse(err error) reply {
 	return a
 }
 
-func serveRun(j *job, peer *os.File, enc *gob.Encoder, note func(string)) (int, error) {
+func serveRun(j *job, peer *os.File, enc *json.Encoder, note func(string)) (int, error) {
 	if j.Options.Quiet {
 		note = func(string) {}
 	}
@@ -77,17 +79,21 @@ func serveRun(j *job, peer *os.File, enc *gob.Encoder, note func(string)) (int, 
 		return 0, e
 	}
 	_ = peer.Close()
-	go endWithFront(scratch)
+	end := sync.OnceFunc(func() {
+		prelude.EndTree()
+		scratch.remove()
+	})
+	go endWithFront(end)
 	code, err := run(j, scratch, note)
-	prelude.EndTree()
-	scratch.remove()
+	end()
 	return code, err
 }
 
 // endWithFront waits for the death of the front, then ends everything.
-func endWithFront(s *Scratch) {
+func endWithFront(end func()) {
 	_, _ = prelude.FrontAlive().Read(make([]byte, 1))
-	prelude.EndTree()
-	s.remove()
+	prelude.RestoreTerminal()
+	syscall.ForkLock.Lock() // what run starts from here on would outlive the end
+	end()
 	os.Exit(128 + int(unix.SIGKILL))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,10 +21,7 @@ import (
 
 // run is the inside's line: root, container, affinity, exec, wait.
 func run(j *job, scratch *Scratch, note func(string)) (int, error) {
-	s, err := j.spec()
-	if err != nil {
-		return 125, err
-	}
+	s := j.spec()
 	var affinity unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &affinity); err != nil {
 		return 125, fmt.Errorf("read the CPU affinity: %w", err)
@@ -46,7 +44,8 @@ func run(j *job, scratch *Scratch, note func(string)) (int, error) {
 	if err != nil {
 		return 125, fmt.Errorf("create the container: %w", err)
 	}
-	p, err := commandProcess(s, j.Options, scratch)
+	led := needsLeader(s)
+	p, err := commandProcess(s, j.Options, led, scratch)
 	if err != nil {
 		return 125, err
 	}
@@ -61,13 +60,39 @@ func run(j *job, scratch *Scratch, note func(string)) (int, error) {
 	if err := unix.SchedSetaffinity(pid, &affinity); err != nil {
 		return 125, fmt.Errorf("keep the CPU affinity: %w", err)
 	}
+	prelude.SetCommand(pid, led)
 	if err := c.Exec(); err != nil {
 		return 125, fmt.Errorf("start the command: %w", err)
 	}
-	prelude.SetCommand(pid)
+	for _, f := range p.ExtraFiles {
+		_ = f.Close()
+	}
+	if err := letGo(); err != nil {
+		return 125, err
+	}
 	code, err := wait(pid)
-	prelude.SetCommand(0)
+	prelude.SetCommand(-1, false)
 	return code, err
+}
+
+// needsLeader reports whether the command needs a parent in its own session (prelude/leader.c).
+func needsLeader(s *specs.Spec) bool {
+	return s.Process.Terminal || slices.ContainsFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.PIDNamespace })
+}
+
+// letGo closes stdin and stdout: whoever waits for the command to close its own need not wait for this process.
+func letGo() error {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	for fd := range 2 {
+		if err := unix.Dup3(int(null.Fd()), fd, 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // wait reaps until the command has ended: orphans of the run are children of this process too.
@@ -90,18 +115,18 @@ func wait(command int) (int, error) {
 // commandProcess describes libcontainer's process: this binary once more, which enters the inner user namespace,
 // loads the seccomp filter and execs the command. libcontainer would compile the filter anew in every run and load it
 // too early: a profile without unshare would keep the command from its own uid.
-func commandProcess(s *specs.Spec, o Options, scratch *Scratch) (*libcontainer.Process, error) {
+func commandProcess(s *specs.Spec, o Options, led bool, scratch *Scratch) (*libcontainer.Process, error) {
 	var files []*os.File
 	for _, fd := range o.Files {
 		files = append(files, os.NewFile(uintptr(fd), "inherited"))
 	}
-	letter, err := scratch.stateFile("enter", enterLetter(s.Process, o))
+	letter, err := scratch.stateFile("enter", enterLetter(s.Process, o, led))
 	if err != nil {
 		return nil, err
 	}
 	return &libcontainer.Process{
 		Init: true,
-		Args: []string{"/proc/self/exe", "__enter", strconv.Itoa(3 + len(files))}, ExtraFiles: append(files, letter),
+		Args: []string{"/proc/self/exe", "__enter", strconv.Itoa(3 + len(files))}, ExtraFiles: append(files, letter, prelude.Leader()),
 		Env: []string{"HOME=/"}, Cwd: "/", // the command's own are in the letter
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		LogLevel: "1", // fatal; see Serve
@@ -109,18 +134,24 @@ func commandProcess(s *specs.Spec, o Options, scratch *Scratch) (*libcontainer.P
 }
 
 // enterLetter is what prelude/enter.c reads: the length of the filter (8 bytes, the machine's order), the filter, and
-// strings that each end in NUL.
-func enterLetter(p *specs.Process, o Options) []byte {
-	nested := 1
+// strings that each end in NUL. led says whether the command gets a leader.
+func enterLetter(p *specs.Process, o Options, led bool) []byte {
+	nested, leader, terminal := 1, 0, 0
 	if p.User.UID == 0 {
 		nested = 0
+	}
+	if led {
+		leader = 1
+	}
+	if p.Terminal {
+		terminal = 1
 	}
 	numbers := make([]string, len(o.Files))
 	for i, fd := range o.Files {
 		numbers[i] = strconv.Itoa(fd)
 	}
 	words := []string{
-		fmt.Sprintf("%d:%d:%d:%x", p.User.UID, p.User.GID, nested, prelude.Ignored()),
+		fmt.Sprintf("%d:%d:%d:%x:%x:%d:%d", p.User.UID, p.User.GID, nested, prelude.Ignored(), prelude.Blocked(), leader, terminal),
 		strings.Join(numbers, ","), p.Cwd, o.Hint, strconv.Itoa(len(p.Args)),
 	}
 	words = append(append(words, p.Args...), p.Env...)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dlrun/dlrun/layout"
 	"github.com/dlrun/dlrun/runtime"
+	"github.com/dlrun/dlrun/runtime/prelude"
 	"github.com/dlrun/dlrun/runtime/spec"
 	"github.com/dlrun/dlrun/unpack"
 )
@@ -32,6 +33,7 @@ func run(ctx context.Context, ref string, args []string, command form, o spec.Op
 		return err
 	}
 	f.speech.step("image %s", img.Dir())
+	o.Terminal = prelude.Terminal()
 	if o.Args, err = command(ref, args, &config.Config); err != nil {
 		return err
 	}

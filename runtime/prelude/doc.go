@@ -13,5 +13,8 @@
 // Front and inside are child subreapers and each ends the whole tree when the other dies; the inside
 // knows of the front's death by a pipe. Only both killed at once leaves something behind.
 //
+// Where the caller sits at a terminal, the front copies between it and a pty inside (terminal.c), and the command has
+// a parent in its session (leader.c), which makes job control work across both.
+//
 // What is run, and what is not, is told by the first word of the command line (prelude.c), never by the environment.
 package prelude

@@ -2,8 +2,10 @@
 //
 // libcontainer execs /proc/self/exe (its sealed copy of this binary) as `EXE __enter FD`. FD holds the letter of
 // package runtime: the length of a seccomp program (uint64), the program, then strings that end in NUL:
-//     UID:GID:NESTED:IGNORED FDS CWD HINT ARGC CMD [ARG...] [K=V...]
-// FDS is "N,N,…", the numbers that fds 3, 4, … had for the caller; IGNORED the mask of signals to ignore.
+//     UID:GID:NESTED:IGNORED:BLOCKED:LED:TERMINAL FDS CWD HINT ARGC CMD [ARG...] [K=V...]
+// FDS is "N,N,…", the numbers that fds 3, 4, … had for the caller; IGNORED and BLOCKED are masks of signals; LED
+// is whether the command gets a leader (leader.c), TERMINAL whether a pty. The fd after the letter is the leader's socket, which
+// tells the front by its end that the command is there.
 // None of it passes through libcontainer's JSON, which cannot hold bytes that are no UTF-8.
 #define _GNU_SOURCE
 #include "prelude.h"
@@ -19,15 +21,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-static void fail(int code, const char *what) __attribute__((noreturn));
-static void fail(int code, const char *what)
-{
-	fprintf(stderr, "dlrun: %s: %s\n", what, strerror(errno));
-	_exit(code);
-}
 
 // A namespace whose one id is the caller's own. Mapping the parent's uid 0 needs CAP_SETFCAP there
 // since Linux 5.12. The bounding set comes back full in a new namespace: it is emptied here.
@@ -102,37 +96,6 @@ static struct letter read_letter(int fd)
 	return l;
 }
 
-// Process 1 of a pid namespace gets no signal that it has no handler for: a parent of the command
-// takes that place, passes signals on and reaps.
-static pid_t init_child;
-static void to_child(int sig)
-{
-	kill(init_child, sig);
-}
-static void become_init(void)
-{
-	sigset_t all, old;
-	sigfillset(&all);
-	sigprocmask(SIG_BLOCK, &all, &old);
-	init_child = fork();
-	if (init_child < 0)
-		fail(125, "fork");
-	if (init_child == 0) {
-		sigprocmask(SIG_SETMASK, &old, NULL);
-		return;
-	}
-	static const int sigs[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH};
-	for (size_t i = 0; i < sizeof sigs / sizeof *sigs; i++)
-		signal(sigs[i], to_child);
-	sigprocmask(SIG_SETMASK, &old, NULL);
-	for (;;) {
-		int status;
-		pid_t pid = wait(&status);
-		if (pid == init_child)
-			_exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
-	}
-}
-
 // Execs file as execvp would, without its detour through a shell for files of no known format.
 // Returns the errno that tells most.
 static int exec_by_path(char **argv, char **env)
@@ -187,6 +150,19 @@ static void cannot_exec(char **argv, int err, const char *hint)
 	_exit(126);
 }
 
+static void set_signals(uint64_t ignored, uint64_t blocked)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	for (int sig = 1; sig <= 64; sig++) {
+		if (ignored >> (sig - 1) & 1)
+			signal(sig, SIG_IGN);
+		if (blocked >> (sig - 1) & 1)
+			sigaddset(&set, sig);
+	}
+	sigprocmask(SIG_SETMASK, &set, NULL);
+}
+
 void enter_command(int argc, char **argv)
 {
 	if (argc != 3 || atoi(argv[2]) < 3) {
@@ -194,10 +170,10 @@ void enter_command(int argc, char **argv)
 		_exit(125);
 	}
 	struct letter l = read_letter(atoi(argv[2]));
-	unsigned uid, gid, nested;
-	uint64_t ignored;
+	unsigned uid, gid, nested, led, terminal;
+	uint64_t ignored, blocked;
 	int fds[64], n = 0;
-	if (sscanf(l.ids, "%u:%u:%u:%" SCNx64, &uid, &gid, &nested, &ignored) != 4)
+	if (sscanf(l.ids, "%u:%u:%u:%" SCNx64 ":%" SCNx64 ":%u:%u", &uid, &gid, &nested, &ignored, &blocked, &led, &terminal) != 7)
 		fail(125, "cannot read who to be");
 	for (char *s = strtok(l.fds, ","); s && n < 64; s = strtok(NULL, ","))
 		fds[n++] = atoi(s);
@@ -207,12 +183,15 @@ void enter_command(int argc, char **argv)
 		fprintf(stderr, "dlrun: cannot enter the working directory %s: %s\n", l.cwd, strerror(errno));
 		_exit(125);
 	}
+	// Out of the way of the numbers that the caller's variables name.
+	int leader = fcntl(atoi(argv[2]) + 1, F_DUPFD_CLOEXEC, n ? fds[n - 1] + 1 : 3);
+	if (leader < 0)
+		fail(125, "cannot keep an open file");
+	close(atoi(argv[2]) + 1);
+	if (led)
+		lead(leader, terminal);
 	renumber(fds, n);
-	if (getpid() == 1)
-		become_init();
-	for (int sig = 1; sig < 64; sig++)
-		if (ignored >> (sig - 1) & 1)
-			signal(sig, SIG_IGN);
+	set_signals(ignored, blocked);
 	if (l.filter.len && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &l.filter))
 		fail(125, "cannot load the seccomp filter");
 	cannot_exec(l.command, exec_by_path(l.command, l.env), l.hint);

@@ -2,14 +2,13 @@
 #define _GNU_SOURCE
 #include "prelude.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 static int code_of(int status)
@@ -17,154 +16,180 @@ static int code_of(int status)
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-// slurmstepd signals every process of a step one by one, the command included.
-static bool sender_is_slurmstepd(const siginfo_t *si)
+static struct {
+	pid_t outside, inside;
+	int alive;    // the inside ends everything when this is closed
+	int ended_by; // a signal that came before the command was there, 0 for none
+} run;
+
+static bool sender_is(const struct signalfd_siginfo *si, const char *name)
 {
 	char path[64], comm[16] = "";
-	if (si->si_code != SI_USER || si->si_pid <= 0)
+	if (si->ssi_code != SI_USER || !si->ssi_pid)
 		return false;
-	snprintf(path, sizeof path, "/proc/%d/comm", si->si_pid);
+	snprintf(path, sizeof path, "/proc/%u/comm", si->ssi_pid);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
 	ssize_t n = read(fd, comm, sizeof comm - 1);
 	close(fd);
-	return n >= 10 && !memcmp(comm, "slurmstepd", 10);
+	return n > 0 && !strncmp(comm, name, strlen(name));
 }
 
-// A signal that came when the outside had ended and the command had not begun.
-static int pending;
+// Whether the command has had this signal already.
+static bool has_had(const struct signalfd_siginfo *si)
+{
+	static uint32_t timeout;
+	static uint64_t sent;
+	// slurmstepd signals every process of a step one by one, the command included.
+	if (sender_is(si, "slurmstepd"))
+		return true;
+	// timeout(1) signals its child, and then the group that both are in.
+	if (!sender_is(si, "timeout\n"))
+		return false;
+	if (si->ssi_pid != timeout)
+		sent = 0;
+	timeout = si->ssi_pid;
+	bool again = sent >> (si->ssi_signo - 1) & 1;
+	sent |= (uint64_t)1 << (si->ssi_signo - 1);
+	return again;
+}
 
-static void pass_on(const siginfo_t *si, pid_t outside)
+// Whether sig does to the process what it does by default.
+static bool by_default(pid_t pid, int sig)
+{
+	char path[64], line[128];
+	uint64_t set, other = 0;
+	snprintf(path, sizeof path, "/proc/%d/status", pid);
+	FILE *f = fopen(path, "re");
+	while (f && fgets(line, sizeof line, f))
+		if (sscanf(line, "SigIgn: %" SCNx64, &set) == 1 || sscanf(line, "SigCgt: %" SCNx64, &set) == 1)
+			other |= set;
+	if (f)
+		fclose(f);
+	return !(other >> (sig - 1) & 1);
+}
+
+// Stops this process, or its group, as sig does by default. Where the kernel does not (the group is orphaned: no
+// shell could continue it), the command goes on.
+void stop_with(int sig, bool group)
+{
+	sigset_t set, pending;
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	kill(group ? 0 : getpid(), sig);
+	sigprocmask(SIG_UNBLOCK, &set, NULL); // here it stops
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	sigpending(&pending);
+	if (!sigismember(&pending, SIGCONT))
+		kill(getpid(), SIGCONT);
+}
+
+// Before there is a command, a signal does to the run as a whole what it does to a process by default.
+static void early(int sig, bool terminal)
+{
+	// The outside is in the caller's group and has had what the terminal sent.
+	if (run.outside > 0 && !terminal)
+		kill(run.outside, sig);
+	switch (sig) {
+	case SIGWINCH:
+		break;
+	case SIGTSTP:
+		kill(-run.inside, SIGSTOP);
+		if (prelude.shared->command > 0)
+			kill(prelude.shared->command, SIGSTOP);
+		stop_with(SIGTSTP, false);
+		break;
+	case SIGCONT:
+		kill(-run.inside, SIGCONT);
+		if (prelude.shared->command > 0)
+			kill(prelude.shared->command, SIGCONT);
+		break;
+	default:
+		if (!run.ended_by)
+			close(run.alive);
+		run.ended_by = sig;
+	}
+}
+
+static void pass_on(const struct signalfd_siginfo *si)
 {
 	pid_t command = prelude.shared->command;
-	int sig = si->si_signo;
-	bool terminal = si->si_code == SI_KERNEL; // Ctrl-C and its kin, sent to the whole foreground group
+	int sig = si->ssi_signo;
+	bool terminal = si->ssi_code == SI_KERNEL; // Ctrl-C and its kin, sent to the whole foreground group
 
-	if (command <= 0) {
-		// The outside is in the caller's group and has had what the terminal sent.
-		if (outside > 0 && !terminal)
-			kill(outside, sig);
-		if (outside <= 0)
-			pending = sig;
-		if (sig == SIGTSTP)
-			raise(SIGSTOP);
-		return;
+	if (command < 0)
+		return; // it has ended, and its code stands
+	// Until it has exec'ed, whoever has its pid may handle signals in other ways: that closes the leader's socket,
+	// or a leader takes them from there.
+	if (command == 0 || (prelude.leader >= 0 && !prelude.shared->led))
+		return early(sig, terminal);
+	if (sig == SIGWINCH && prelude.tty >= 0) {
+		terminal_resize();
+		if (terminal)
+			return; // the pty tells its own foreground group
 	}
+	if (has_had(si))
+		return;
+	if (prelude.shared->led)
+		return leader_signal(sig, terminal || sig == SIGCONT);
 	switch (sig) {
 	case SIGTSTP:
-		// The command leads a session of its own, whose group is orphaned: the kernel drops
-		// a SIGTSTP there.
-		kill(-command, SIGSTOP);
-		raise(SIGSTOP);
+		// The command leads a session of its own, whose group is orphaned: there the kernel drops a SIGTSTP
+		// that nobody handles.
+		if (by_default(command, SIGTSTP)) {
+			kill(-command, SIGSTOP);
+			stop_with(SIGTSTP, false);
+			break;
+		}
+		kill(terminal ? -command : command, SIGTSTP);
 		break;
 	case SIGCONT:
 		kill(-command, SIGCONT);
 		break;
 	default:
-		if (!sender_is_slurmstepd(si))
-			kill(terminal ? -command : command, sig);
+		kill(terminal ? -command : command, sig);
 	}
 }
 
-void front_run(pid_t outside, pid_t inside, const sigset_t *set)
+void front_run(pid_t outside, pid_t inside, int alive, const sigset_t *set)
 {
 	int code_outside = 0, code_inside = 0;
+	run.outside = outside, run.inside = inside, run.alive = alive;
 
-	while (outside > 0 || inside > 0) {
-		siginfo_t si;
-		if (sigwaitinfo(set, &si) < 0)
+	// Whoever waits for the command to close its own need not wait for the front.
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	int signals = signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK);
+	while (run.outside > 0 || run.inside > 0) {
+		struct pollfd p[4] = {{.fd = signals, .events = POLLIN}, {.fd = prelude.leader, .events = POLLIN}};
+		if (poll(p, 4, terminal_poll(p + 2)) < 0)
 			continue;
-		if (si.si_signo != SIGCHLD) {
-			pass_on(&si, outside);
+		if (p[1].revents)
+			terminal_hear();
+		terminal_move(p + 2);
+		struct signalfd_siginfo si;
+		if (!p[0].revents || read(signals, &si, sizeof si) != sizeof si)
 			continue;
-		}
-		// The inside sends a SIGCHLD of its own once the command is there.
-		if (pending && prelude.shared->command > 0) {
-			kill(prelude.shared->command, pending);
-			pending = 0;
+		if (si.ssi_signo != SIGCHLD) {
+			pass_on(&si);
+			continue;
 		}
 		int status;
 		pid_t pid;
 		while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 			if (pid == outside) {
-				outside = 0;
+				run.outside = 0;
 				code_outside = code_of(status);
 			} else if (pid == inside) {
-				inside = 0;
+				run.inside = 0;
 				code_inside = code_of(status);
 			}
 		}
 	}
+	terminal_restore();
 	// The inside has ended its own tree; where it was killed, its children are ours now.
 	tree_end();
-	_exit(code_outside ? code_outside : code_inside);
-}
-
-static void kill_listed(FILE *f)
-{
-	int pid;
-	while (fscanf(f, "%d", &pid) == 1)
-		kill(pid, SIGKILL);
-	fclose(f);
-}
-
-// The kernel lists children by the thread that made them (CONFIG_PROC_CHILDREN); false where it does not.
-static bool kill_children_of_threads(void)
-{
-	DIR *tasks = opendir("/proc/self/task");
-	if (!tasks)
-		return false;
-	bool listed = false;
-	struct dirent *e;
-	while ((e = readdir(tasks))) {
-		char path[64];
-		snprintf(path, sizeof path, "/proc/self/task/%.20s/children", e->d_name);
-		FILE *f = fopen(path, "re");
-		if (!f)
-			continue;
-		listed = true;
-		kill_listed(f);
-	}
-	closedir(tasks);
-	return listed;
-}
-
-static void kill_children_by_scan(void)
-{
-	DIR *proc = opendir("/proc");
-	if (!proc)
-		return;
-	struct dirent *e;
-	while ((e = readdir(proc))) {
-		char path[64], line[512];
-		int pid = atoi(e->d_name), parent;
-		if (pid <= 0)
-			continue;
-		snprintf(path, sizeof path, "/proc/%d/stat", pid);
-		FILE *f = fopen(path, "re");
-		if (!f)
-			continue;
-		char *end = fgets(line, sizeof line, f) ? strrchr(line, ')') : NULL; // the name before it may hold anything
-		if (end && sscanf(end, ") %*c %d", &parent) == 1 && parent == getpid())
-			kill(pid, SIGKILL);
-		fclose(f);
-	}
-	closedir(proc);
-}
-
-// tree_end kills and reaps every descendant. A subreaper inherits the children of those that it
-// kills, so rounds over the direct children reach them all: background jobs, setsid, double forks.
-void tree_end(void)
-{
-	for (int round = 0; round < 5000; round++) {
-		pid_t pid;
-		while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
-			;
-		if (pid < 0 && errno == ECHILD)
-			return;
-		if (!kill_children_of_threads())
-			kill_children_by_scan();
-		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-	}
+	_exit(run.ended_by ? 128 + run.ended_by : code_outside ? code_outside : code_inside);
 }

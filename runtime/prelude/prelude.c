@@ -16,7 +16,7 @@
 #error "the constructor takes argc and argv from glibc; other C libraries pass none"
 #endif
 
-struct prelude prelude = {.role = ROLE_PLAIN, .peer = -1, .front_alive = -1};
+struct prelude prelude = {.role = ROLE_PLAIN, .peer = -1, .front_alive = -1, .leader = -1, .tty = -1};
 
 // First words that need no namespaces. After any other word something is run in a container, or tried (unpack
 // asks whether an overlay can be mounted). A flag before the verb only costs the forks.
@@ -38,10 +38,41 @@ bool prelude_wants_namespaces(const char *word)
 // background and concern the process that reads or writes alone.
 static const int passed_on[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH, SIGCONT, SIGTSTP};
 
-static void die(const char *what)
+void fail(int code, const char *what)
 {
-	fprintf(stderr, "dlrun: cannot start: %s: %s\n", what, strerror(errno));
-	_exit(125);
+	fprintf(stderr, "dlrun: %s: %s\n", what, strerror(errno));
+	_exit(code);
+}
+
+// A descriptor that the caller has closed must not become one of our sockets. It fails the command as a closed one
+// does (EBADF): what is opened in its place is open the other way round.
+static void have_standard_files(void)
+{
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			(void)!open("/dev/null", fd ? O_RDONLY : O_WRONLY);
+}
+
+// take_signals blocks what the front passes on, and notes what the caller ignores and blocks.
+static void take_signals(sigset_t *set, sigset_t *callers)
+{
+	for (int sig = 1; sig <= 64; sig++) {
+		struct sigaction old;
+		if (!sigaction(sig, NULL, &old) && old.sa_handler == SIG_IGN)
+			prelude.ignored |= (uint64_t)1 << (sig - 1);
+	}
+	signal(SIGCHLD, SIG_DFL); // ignored, it would keep exit codes from those who wait
+	sigemptyset(set);
+	sigaddset(set, SIGCHLD);
+	// A signal that is both blocked and ignored is still queued: what the caller ignores
+	// (nohup, a background job of a script) must stay out of the set.
+	for (size_t i = 0; i < sizeof passed_on / sizeof *passed_on; i++)
+		if (!(prelude.ignored >> (passed_on[i] - 1) & 1))
+			sigaddset(set, passed_on[i]);
+	sigprocmask(SIG_BLOCK, set, callers);
+	for (int sig = 1; sig <= 64; sig++)
+		if (sigismember(callers, sig) == 1)
+			prelude.blocked |= (uint64_t)1 << (sig - 1);
 }
 
 static bool ends_with(const char *s, const char *end)
@@ -59,35 +90,27 @@ static void __attribute__((constructor)) start(int argc, char **argv)
 	if (!prelude_wants_namespaces(argv[1]) || ends_with(argv[0], "git-annex-remote-dlrun") || ends_with(argv[0], ".test"))
 		return;
 
+	have_standard_files();
+	prelude.tty = terminal_of_caller();
 	sigset_t set, callers;
-	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	for (int sig = 1; sig < 64; sig++) {
-		struct sigaction old;
-		if (!sigaction(sig, NULL, &old) && old.sa_handler == SIG_IGN)
-			prelude.ignored |= (uint64_t)1 << (sig - 1);
-	}
-	// A signal that is both blocked and ignored is still queued: what the caller ignores
-	// (nohup, a background job of a script) must stay out of the set.
-	for (size_t i = 0; i < sizeof passed_on / sizeof *passed_on; i++)
-		if (!(prelude.ignored >> (passed_on[i] - 1) & 1))
-			sigaddset(&set, passed_on[i]);
-	sigprocmask(SIG_BLOCK, &set, &callers);
+	take_signals(&set, &callers);
 
-	int peers[2], alive[2];
+	int peers[2], alive[2], leader[2];
 	prelude.shared = mmap(NULL, sizeof *prelude.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (prelude.shared == MAP_FAILED)
-		die("mmap");
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, peers) || pipe2(alive, O_CLOEXEC))
-		die("socketpair");
+		fail(125, "mmap");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, peers) || pipe2(alive, O_CLOEXEC) ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, leader))
+		fail(125, "socketpair");
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 
 	pid_t inside = fork();
 	if (inside < 0)
-		die("fork");
+		fail(125, "fork");
 	if (inside == 0) {
 		close(peers[0]);
 		close(alive[1]);
+		close(leader[0]);
 		// A group of its own: what the terminal or killpg sends to the caller's group goes
 		// through the front alone, once.
 		setpgid(0, 0);
@@ -96,21 +119,26 @@ static void __attribute__((constructor)) start(int argc, char **argv)
 		prelude.role = ROLE_INSIDE;
 		prelude.peer = peers[1];
 		prelude.front_alive = alive[0];
+		prelude.leader = leader[1];
 		namespaces_enter();
 		return;
 	}
+	setpgid(inside, inside); // whoever comes first
 	close(peers[1]);
 	close(alive[0]);
+	close(leader[1]);
+	prelude.leader = leader[0];
 	pid_t outside = fork();
 	if (outside < 0)
-		die("fork");
+		fail(125, "fork");
 	if (outside == 0) {
 		close(alive[1]);
+		close(leader[0]);
 		sigprocmask(SIG_SETMASK, &callers, NULL);
 		prelude.role = ROLE_OUTSIDE;
 		prelude.peer = peers[0];
 		return;
 	}
 	close(peers[0]);
-	front_run(outside, inside, &set);
+	front_run(outside, inside, alive[1], &set);
 }

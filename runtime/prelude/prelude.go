@@ -41,11 +41,23 @@ func FrontAlive() *os.File { return os.NewFile(uintptr(C.prelude.front_alive), "
 // Ignored returns the signals that the caller had set to be ignored, bit N-1 for signal N.
 func Ignored() uint64 { return uint64(C.prelude.ignored) }
 
-// SetCommand tells the front which process signals are for; 0 for none any more.
-func SetCommand(pid int) {
+// Blocked returns the signals that the caller had blocked, bit N-1 for signal N.
+func Blocked() uint64 { return uint64(C.prelude.blocked) }
+
+// Terminal reports whether fds 0 and 1 are the caller's terminal: a pty is to stand in for it.
+func Terminal() bool { return C.prelude.tty >= 0 }
+
+// Leader returns the socket over which the leader of the command's session hears the front. For the inside, once.
+func Leader() *os.File { return os.NewFile(uintptr(C.prelude.leader), "leader") }
+
+// SetCommand tells the front which process signals are for; negative once it has ended. With led that process is a leader.
+func SetCommand(pid int, led bool) {
+	C.prelude.shared.led = C.bool(led)
 	C.prelude.shared.command = C.pid_t(pid)
-	_ = syscall.Kill(os.Getppid(), syscall.SIGCHLD) // it may hold a signal that came too early
 }
+
+// RestoreTerminal gives the caller's terminal the modes that it had, where the front has changed them.
+func RestoreTerminal() { C.terminal_restore() }
 
 // EndTree kills and reaps every descendant of this process, daemonised ones included.
 func EndTree() { C.tree_end() }
