@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"encoding/gob"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,43 +23,82 @@ type Options struct {
 
 // request is one message of the outside. Exactly one field is set.
 type request struct {
-	Overlay string // try an overlay mount below this directory
-	Run     *job
+	Overlay string `json:",omitempty"` // try an overlay mount below this directory
+	Run     *job   `json:",omitempty"`
 }
 
-// job is a run. JSON turns what is no UTF-8 into something else, and arguments, variables and paths may be any bytes:
-// those that come from outside of dlrun travel beside the spec.
+// job is a run: what of a spec this package honours, and no more, since a whole specs.Spec takes JSON a millisecond.
+// Arguments, variables and paths may hold any bytes, which JSON strings cannot.
 type job struct {
-	Spec    []byte // JSON, without the fields below
-	Args    []string
-	Env     []string
-	Cwd     string
-	Mounts  []specs.Mount
-	Options Options
+	Args, Env        [][]byte
+	Cwd              []byte
+	Terminal         bool
+	User             specs.User
+	Capabilities     *specs.LinuxCapabilities
+	NoNewPrivileges  bool
+	Root             *specs.Root
+	Hostname         string
+	Mounts           []mount
+	Namespaces       []specs.LinuxNamespace
+	Masked, ReadOnly []string
+	Annotations      map[string]string
+	Options          Options
+}
+
+// mount is a specs.Mount in bytes.
+type mount struct {
+	Destination, Source []byte
+	Type                string
+	Options             [][]byte
 }
 
 // newJob packs s.
-func newJob(s specs.Spec, o Options) (*job, error) {
-	process, linux := *s.Process, *s.Linux
-	j := &job{Args: process.Args, Env: process.Env, Cwd: process.Cwd, Mounts: s.Mounts, Options: o}
-	process.Args, process.Env, process.Cwd, s.Mounts = nil, nil, "", nil
-	linux.Seccomp = nil // Options.Filter
-	s.Process, s.Linux = &process, &linux
-	var err error
-	if j.Spec, err = json.Marshal(s); err != nil {
-		return nil, fmt.Errorf("hand the run over: %w", err)
+func newJob(s *specs.Spec, o Options) *job {
+	p := s.Process
+	j := &job{
+		Args: toBytes(p.Args), Env: toBytes(p.Env), Cwd: []byte(p.Cwd), Terminal: p.Terminal,
+		User: p.User, Capabilities: p.Capabilities, NoNewPrivileges: p.NoNewPrivileges,
+		Root: s.Root, Hostname: s.Hostname, Namespaces: s.Linux.Namespaces,
+		Masked: s.Linux.MaskedPaths, ReadOnly: s.Linux.ReadonlyPaths, Annotations: s.Annotations, Options: o,
 	}
-	return j, nil
+	for _, m := range s.Mounts {
+		j.Mounts = append(j.Mounts, mount{[]byte(m.Destination), []byte(m.Source), m.Type, toBytes(m.Options)})
+	}
+	return j
 }
 
 // spec is what newJob packed.
-func (j *job) spec() (*specs.Spec, error) {
-	var s specs.Spec
-	if err := json.Unmarshal(j.Spec, &s); err != nil {
-		return nil, fmt.Errorf("take the run over: %w", err)
+func (j *job) spec() *specs.Spec {
+	s := &specs.Spec{
+		Process: &specs.Process{
+			Args: toStrings(j.Args), Env: toStrings(j.Env), Cwd: string(j.Cwd), Terminal: j.Terminal,
+			User: j.User, Capabilities: j.Capabilities, NoNewPrivileges: j.NoNewPrivileges,
+		},
+		Root: j.Root, Hostname: j.Hostname, Annotations: j.Annotations,
+		Linux: &specs.Linux{Namespaces: j.Namespaces, MaskedPaths: j.Masked, ReadonlyPaths: j.ReadOnly},
 	}
-	s.Process.Args, s.Process.Env, s.Process.Cwd, s.Mounts = j.Args, j.Env, j.Cwd, j.Mounts
-	return &s, nil
+	for _, m := range j.Mounts {
+		s.Mounts = append(s.Mounts, specs.Mount{
+			Destination: string(m.Destination), Source: string(m.Source), Type: m.Type, Options: toStrings(m.Options),
+		})
+	}
+	return s
+}
+
+func toBytes(list []string) [][]byte {
+	b := make([][]byte, len(list))
+	for i, s := range list {
+		b[i] = []byte(s)
+	}
+	return b
+}
+
+func toStrings(list [][]byte) []string {
+	s := make([]string, len(list))
+	for i, b := range list {
+		s[i] = string(b)
+	}
+	return s
 }
 
 type reply struct {
@@ -78,13 +116,13 @@ func (e *InsideError) Hint() string { return e.hint }
 // outside is the caller's end of the socket.
 type outside struct {
 	sync.Mutex
-	enc *gob.Encoder
-	dec *gob.Decoder
+	enc *json.Encoder
+	dec *json.Decoder
 }
 
 var connect = sync.OnceValue(func() *outside {
 	peer := prelude.Peer()
-	return &outside{enc: gob.NewEncoder(peer), dec: gob.NewDecoder(peer)}
+	return &outside{enc: json.NewEncoder(peer), dec: json.NewDecoder(peer)}
 })
 
 func call(r request) error {
@@ -113,11 +151,7 @@ func Run(s *specs.Spec, o Options) error {
 	if (s.Linux.Seccomp != nil) != (len(o.Filter) > 0) {
 		return errors.New("the seccomp filter of the spec is not compiled")
 	}
-	j, err := newJob(*s, o)
-	if err != nil {
-		return err
-	}
-	return call(request{Run: j})
+	return call(request{Run: newJob(s, o)})
 }
 
 // TryOverlay reports, by doing, whether layers below dir can be mounted as an overlay in the namespaces of a run.
