@@ -6,7 +6,7 @@
 //
 //	outside                     inside                                     libcontainer's init
 //	Run(spec) ── request ─────▶ lock the scratch directory
-//	   ◀── accepted ──────────  clone every bind source (open_tree)
+//	   ◀── accepted ──────────  clone every bind source
 //	exit 0                      mount the root, then each mount in order
 //	                            libcontainer: Create, Start ─────────────▶ pivot, masks, capabilities
 //	                            affinity of the caller, Exec ────────────▶ exec "__enter": own uid,
@@ -19,6 +19,9 @@
 // Sources are opened before the root is mounted, so that no bind shows the root again. Targets are resolved inside the
 // root, never on the host, whatever symbolic links the image holds; what is missing is made only on file
 // systems of this run (root, scratch, tmpfs), never in a directory that was bound from the host.
+//
+// A kernel may lack the calls that this is made of (mountapi.go), or refuse overlays (underlay.go). No version is
+// compared: the errno of what was tried decides.
 //
 // A seat is left for joining, where the ranks of a job step on one node share a container: everything that a second
 // command needs is reached from the first by file descriptor (/proc/COMMAND/ns/user is the inner user namespace, its
