@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,12 +25,7 @@ func compiledFilter(s *specs.LinuxSeccomp, store string) ([]byte, error) {
 	if s == nil {
 		return nil, nil
 	}
-	profile, err := json.Marshal(s)
-	if err != nil {
-		return nil, err
-	}
-	key := sha256.Sum256(append(profile, versionText()...))
-	file := filepath.Join(store, "seccomp", fmt.Sprintf("%x", key[:16]))
+	file := filepath.Join(store, "seccomp", filterKey(s))
 	if program, err := readFilter(file); err == nil {
 		return program, nil
 	}
@@ -40,6 +34,22 @@ func compiledFilter(s *specs.LinuxSeccomp, store string) ([]byte, error) {
 		_ = writeFilter(file, program)
 	}
 	return program, err
+}
+
+// filterKey tells profiles apart, and compilers of them.
+func filterKey(s *specs.LinuxSeccomp) string {
+	h := sha256.New()
+	number := func(n *uint) any {
+		if n == nil {
+			return nil
+		}
+		return *n
+	}
+	fmt.Fprintln(h, versionText(), s.DefaultAction, number(s.DefaultErrnoRet), s.Architectures, s.Flags)
+	for _, rule := range s.Syscalls {
+		fmt.Fprintln(h, rule.Names, rule.Action, number(rule.ErrnoRet), rule.Args)
+	}
+	return fmt.Sprintf("%x", h.Sum(nil)[:16])
 }
 
 // readFilter trusts what nobody but the caller and root can have written. The store itself has been judged.
