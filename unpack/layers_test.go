@@ -31,7 +31,6 @@ type option func(*entry)
 func mode(m int64) option       { return func(e *entry) { e.Mode = m } }
 func at(sec int64) option       { return func(e *entry) { e.ModTime = time.Unix(sec, 0) } }
 func owner(uid, gid int) option { return func(e *entry) { e.Uid, e.Gid = uid, gid } }
-func typeflag(c byte) option    { return func(e *entry) { e.Typeflag = c } }
 func xattr(name, value string) option {
 	return func(e *entry) {
 		if e.PAXRecords == nil {

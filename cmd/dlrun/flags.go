@@ -67,8 +67,7 @@ func (f *speechFlags) register(fs *pflag.FlagSet) {
 
 // storeFlags say where unpacked images lie.
 type storeFlags struct {
-	cache  string
-	owners []int // only from /etc/dlrun/config.toml
+	cache string
 }
 
 func (f *storeFlags) register(fs *pflag.FlagSet) {
