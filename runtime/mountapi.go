@@ -83,7 +83,7 @@ func (a *mountAPI) overlay(o overlay) (int, error) {
 	var first error
 	if !a.old && !a.oldOverlay {
 		fd, err := o.mount()
-		// Before Linux 6.8 there is no lowerdir+. Before 6.5 any option is taken, and the mount refused.
+		// Before Linux 6.8 there is no lowerdir+; see comma.
 		if !lacks(err) && !errors.Is(err, unix.EINVAL) {
 			return fd, err
 		}

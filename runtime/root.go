@@ -236,6 +236,10 @@ func (o overlay) makeUpper(top string) error {
 	return unix.UtimesNanoAt(unix.AT_FDCWD, o.upper, []unix.Timespec{st.Atim, st.Mtim}, 0)
 }
 
+// comma ends the name of an overlay's topmost layer. A kernel that does not know lowerdir+ should say so at once: before 6.5
+// any option is taken but one with a comma, and the mount that fails later leaves a line in the kernel's log.
+const comma = ","
+
 // mount returns the overlay, detached.
 func (o overlay) mount() (int, error) {
 	ctx, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
@@ -269,7 +273,7 @@ func tryOverlay(dir string) error {
 	}
 	defer os.RemoveAll(trial)
 	o := overlay{flags: []string{"userxattr"}}
-	for _, l := range []string{"a", "b"} {
+	for _, l := range []string{"a" + comma, "b"} {
 		layer := filepath.Join(trial, l)
 		if err := os.Mkdir(layer, 0o755); err != nil {
 			return err

@@ -279,7 +279,7 @@ func (s *Scratch) stateFile(name string, data []byte) (*os.File, error) {
 func (s *Scratch) state() string { return filepath.Join(s.Dir, "state") }
 
 // points is the layer of mount points that the image lacks.
-func (s *Scratch) points() string { return filepath.Join(s.state(), "points") }
+func (s *Scratch) points() string { return filepath.Join(s.state(), "points"+comma) }
 
 // isOurs reports whether m's content belongs to this run alone.
 func (s *Scratch) isOurs(m specs.Mount) bool {

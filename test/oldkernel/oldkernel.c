@@ -3,7 +3,7 @@
 // Runs CMD as a kernel of VERSION (4.18, 5.14, 6.1, …) would: a seccomp filter answers ENOSYS to each system call that is younger.
 // What a filter cannot see, the words that a call points to, a process beside CMD reads and answers for:
 //
-//     fsconfig(lowerdir+)         before 6.8 it is taken and means nothing
+//     fsconfig(lowerdir+)         before 6.8 it is refused; before 6.5 it is taken and means nothing, unless a comma is in it
 //     fsetxattr(user.*) on tmpfs  before 6.6 it is refused
 //     overlay                     refused by --no-overlay, as for ordinary users before 5.11
 //
@@ -140,7 +140,7 @@ static int word(pid_t pid, __u64 at, char *buf, size_t size)
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -1;
-	ssize_t n = pread(fd, buf, size - 1, at);
+	ssize_t n = pread(fd, buf, size - 1, at); // less, where it meets a page that is not there
 	close(fd);
 	return n > 0 ? 0 : -1;
 }
@@ -159,7 +159,7 @@ static struct seccomp_notif_resp judge(const struct seccomp_notif *call)
 	struct seccomp_notif_resp r = {.id = call->id};
 	const __u64 *args = call->data.args;
 	pid_t pid = call->pid;
-	char text[32];
+	char text[32], value[4096];
 	int failed = 0, is = 0;
 
 	switch (call->data.nr) {
@@ -175,7 +175,11 @@ static struct seccomp_notif_resp judge(const struct seccomp_notif *call)
 		break;
 	case FSCONFIG:
 		failed = word(pid, args[2], text, sizeof text);
-		is = !strcmp(text, "lowerdir+"); // 0: done
+		if ((is = !strcmp(text, "lowerdir+"))) { // 0: done
+			failed |= word(pid, args[3], value, sizeof value);
+			if (version >= V(6, 5) || strchr(value, ','))
+				r.error = -EINVAL;
+		}
 		break;
 	case SYS_fsetxattr:
 		failed = word(pid, args[1], text, sizeof text);
