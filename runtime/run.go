@@ -60,12 +60,12 @@ func run(j *job, scratch *Scratch, note func(string)) (int, error) {
 	if err := unix.SchedSetaffinity(pid, &affinity); err != nil {
 		return 125, fmt.Errorf("keep the CPU affinity: %w", err)
 	}
+	for _, f := range p.ExtraFiles { // they are the command's alone: others wait for their end
+		_ = f.Close()
+	}
 	prelude.SetCommand(pid, led)
 	if err := c.Exec(); err != nil {
 		return 125, fmt.Errorf("start the command: %w", err)
-	}
-	for _, f := range p.ExtraFiles {
-		_ = f.Close()
 	}
 	if err := letGo(); err != nil {
 		return 125, err

@@ -383,7 +383,7 @@ func TestJobControl(t *testing.T) {
 // TestModesAfterDeath kills a part of a run: whoever survives gives the terminal back.
 func TestModesAfterDeath(t *testing.T) {
 	d := newDesk(t)
-	for _, part := range []string{"front", "inside", "leader"} {
+	for _, part := range []string{"front", "inside", "command"} {
 		t.Run(part, func(t *testing.T) {
 			term := atTerminal(t, d)
 			before := term.modes()
@@ -393,7 +393,7 @@ func TestModesAfterDeath(t *testing.T) {
 			if modes := rawModes(t, term.master); !modes {
 				t.Fatal("the terminal is not raw")
 			}
-			_ = syscall.Kill(map[string]int{"front": p.front, "inside": p.inside, "leader": p.command}[part], syscall.SIGKILL)
+			_ = syscall.Kill(p.named(part), syscall.SIGKILL)
 			term.expect(`\$ $`)
 			if now := term.modes(); now != before {
 				t.Errorf("modes %s, were %s", now, before)
@@ -412,16 +412,34 @@ func rawModes(t *testing.T, master *os.File) bool {
 	return m.Lflag&(unix.ICANON|unix.ECHO|unix.ISIG) == 0
 }
 
-// parts are the processes of a run.
+// parts are the processes of a run; command is its leader where it has one.
 type parts struct{ front, inside, command int }
+
+func (p parts) named(name string) int {
+	return map[string]int{"front": p.front, "inside": p.inside, "command": p.command}[name]
+}
 
 // partsOf finds them below the front, once the outside has ended.
 func partsOf(t *testing.T, front int) parts {
 	t.Helper()
 	until(t, "the outside's end", func() bool { return len(children(front)) == 1 })
 	p := parts{front: front, inside: childOf(t, front)}
-	p.command = childOf(t, p.inside)
+	// Daemons are the inside's children too, later.
+	until(t, "the command", func() bool {
+		last := arguments(front)[len(arguments(front))-1]
+		for _, pid := range children(p.inside) {
+			if a := arguments(pid); len(a) > 1 && (a[1] == "__enter" || a[len(a)-1] == last) {
+				p.command = pid
+			}
+		}
+		return p.command > 0
+	})
 	return p
+}
+
+func arguments(pid int) []string {
+	line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")
 }
 
 func childOf(t *testing.T, pid int) int {

@@ -120,6 +120,7 @@ static void pass_on(const struct signalfd_siginfo *si)
 
 	if (command < 0)
 		return; // it has ended, and its code stands
+	terminal_hear();
 	// Until it has exec'ed, whoever has its pid may handle signals in other ways: that closes the leader's socket,
 	// or a leader takes them from there.
 	if (command == 0 || (prelude.leader >= 0 && !prelude.shared->led))

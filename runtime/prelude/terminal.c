@@ -137,11 +137,11 @@ static int receive(struct message *m)
 	return 1;
 }
 
-// terminal_hear takes a message of the leader.
+// terminal_hear takes a message of the leader, if there is one.
 void terminal_hear(void)
 {
 	struct message m;
-	int got = receive(&m);
+	int got = prelude.leader < 0 ? 0 : receive(&m);
 	if (got < 0) {
 		close(prelude.leader);
 		prelude.leader = -1;
@@ -187,18 +187,22 @@ static bool empty(int fd, struct flow *f)
 	return n >= 0 || errno == EAGAIN || errno == EINTR;
 }
 
-static void lose_tty(void)
-{
-	close(prelude.tty);
-	prelude.tty = -1;
-	prelude.shared->attached = false;
-}
-
 static void lose_pty(void)
 {
 	close(pty.master);
 	pty.master = -1;
 	pty.in.from = pty.in.to = 0;
+}
+
+// Without the terminal there is no pty either: the kernel tells the command, as it has told us.
+static void lose_tty(void)
+{
+	close(prelude.tty);
+	prelude.tty = -1;
+	prelude.shared->attached = false;
+	pty.out.from = pty.out.to = 0;
+	if (pty.master >= 0)
+		lose_pty();
 }
 
 // terminal_poll says what to wait for, and returns for how long.
@@ -223,8 +227,6 @@ void terminal_move(const struct pollfd p[2])
 		    (p[0].revents & POLLOUT && !empty(prelude.tty, &pty.out)) || p[0].revents & (POLLHUP | POLLERR))
 			lose_tty();
 	}
-	if (prelude.tty < 0)
-		pty.out.from = pty.out.to = 0; // nobody sees it, and the command must not wait for it
 	if (pty.master >= 0 && p[1].fd >= 0) {
 		if (p[1].revents & POLLOUT)
 			empty(pty.master, &pty.in);

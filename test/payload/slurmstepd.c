@@ -1,10 +1,12 @@
-// slurmstepd SIGNO PID: signals PID and every descendant of it, one by one, as slurmstepd does for a job step.
+// slurmstepd SIGNO PID: signals PID and every descendant of it, one by one, as slurmstepd does for a job step. Like
+// that it is there for a while after.
 #include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 struct process {
 	pid_t pid, parent;
@@ -42,5 +44,6 @@ int main(int argc, char **argv)
 	static struct process all[1 << 16];
 	if (argc == 3)
 		signal_below(all, list(all, sizeof all / sizeof *all), atoi(argv[2]), atoi(argv[1]));
+	usleep(20000);
 	return argc != 3;
 }
