@@ -8,6 +8,7 @@
 //	layers/<diff_id>/fs/          one layer in overlayfs form: a whiteout is a 0:0 character
 //	                              device, an opaque directory carries user.overlay.opaque
 //	layers/<diff_id>/meta.json    what the layer is: counts, and the directories it implies
+//	layers/<diff_id>/unsynced     as long as the disk may not have it yet: the boot id
 //	roots/<chain_id>.json         the marker of one image, written last
 //	roots/<chain_id>/fs/          now and then: directories alone, see "Implied directories"
 //	merged/<chain_id>/fs/         one image in one directory, where layers cannot be stacked
@@ -28,10 +29,10 @@
 // when the last entry is in. The order of entries therefore does not matter, as
 // the specification has it, and umoci's ways to leave the root through a
 // whiteout or to lose a mode (0.6.0) are out of reach. Only when the blob has
-// been read to its end, its digest and the diff_id have been verified, and the
-// file system has been told to write everything out (one syncfs) does a rename
-// give the directory its name. What a killed process leaves lies in tmp/ and is
-// removed by the next run that unpacks.
+// been read to its end, and its digest and the diff_id have been verified, does a
+// rename give the directory its name. What a killed process leaves lies in tmp/ and is
+// removed by the next run that unpacks. What a crash of the machine may have torn is
+// known by its file "unsynced" (durable.go), and unpacked anew.
 //
 // Nothing is owned by anyone but the caller, also when the caller is root. Of
 // extended attributes only user.* are kept, user.overlay.* in the escaped form

@@ -191,7 +191,7 @@ func (s *Store) part(kind, id string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if !fi.IsDir() {
+	if !fi.IsDir() || isLost(path) {
 		return "", nil
 	}
 	path = filepath.Join(path, "fs")
@@ -209,7 +209,8 @@ func (s *Store) mark(m marker) error {
 	}
 	defer w.discard()
 	pending := filepath.Join(w.path, "marker")
-	if err := writeJSON(pending, m, s.mode&0o644); err != nil {
+	durable := s.defers() == ""
+	if err := writeJSON(pending, m, s.mode&0o644, durable); err != nil {
 		return err
 	}
 	roots, name := filepath.Join(s.dir, "roots"), m.Chain+".json"
@@ -223,11 +224,14 @@ func (s *Store) mark(m marker) error {
 	if err != nil {
 		return err
 	}
+	if !durable {
+		return nil // what it names says so; torn or lost, it is no marker
+	}
 	return syncDir(roots)
 }
 
-// writeJSON makes a new file with mode and waits until it is on disk.
-func writeJSON(path string, v any, mode os.FileMode) error {
+// writeJSON makes a new file with mode and, durable, waits until it is on disk.
+func writeJSON(path string, v any, mode os.FileMode, durable bool) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -240,7 +244,7 @@ func writeJSON(path string, v any, mode os.FileMode) error {
 	if _, err := f.Write(b); err != nil {
 		return err
 	}
-	if err := f.Chmod(mode); err != nil {
+	if err := f.Chmod(mode); err != nil || !durable {
 		return err
 	}
 	return f.Sync()

@@ -17,6 +17,7 @@ import (
 type Options struct {
 	Owners   []int                  // uids besides the caller and root whose stores are trusted
 	Overlay  func(dir string) error // tries an overlay mount of layers below dir, nil when it works; asked at most once, before something is unpacked; nil: it works
+	Sync     bool                   // wait until what was unpacked is on disk, and see to what was not waited for before
 	Workers  int                    // layers unpacked side by side; 0: one a CPU, at most 8
 	Progress func(Progress)         // told how far the unpacking is, by one goroutine at a time
 	Limits   Limits                 // what a layer may ask for
@@ -101,6 +102,9 @@ func (s *Store) Root(ctx context.Context, img v1.Image) (*Root, error) {
 		return nil, err
 	}
 	root, err := s.find(id)
+	if root != nil {
+		s.settle(root)
+	}
 	if root != nil || err != nil {
 		return root, err
 	}
@@ -119,6 +123,9 @@ func (s *Store) Root(ctx context.Context, img v1.Image) (*Root, error) {
 	}
 	if root, err = s.find(id); root == nil && err == nil {
 		err = fmt.Errorf("the store %s was changed while the image was unpacked", s.dir)
+	}
+	if root != nil {
+		s.settle(root)
 	}
 	return root, err
 }

@@ -63,14 +63,22 @@ func (w *work) discard() {
 }
 
 // publish gives the directory its name in the store, unless that is taken by the
-// same content. All of it is on disk before the name is: after a crash a name
-// stands for a whole directory.
+// same content. Either all of it is on disk before the name is, or it says that it
+// is not: after a crash a name that stands alone stands for a whole directory.
 func (w *work) publish(kind, id string) error {
+	boot := w.store.defers()
+	if boot != "" {
+		if err := os.WriteFile(filepath.Join(w.path, unsynced), []byte(boot+"\n"), w.store.mode&0o644); err != nil {
+			return err
+		}
+	}
 	if err := os.Chmod(w.path, w.store.mode); err != nil {
 		return err
 	}
-	if err := unix.Syncfs(int(w.dir.Fd())); err != nil {
-		return fmt.Errorf("write out: %w", err)
+	if boot == "" {
+		if err := unix.Syncfs(int(w.dir.Fd())); err != nil {
+			return fmt.Errorf("write out: %w", err)
+		}
 	}
 	parent := filepath.Join(w.store.dir, kind)
 	switch err := os.Rename(w.path, filepath.Join(parent, id)); {
@@ -80,6 +88,9 @@ func (w *work) publish(kind, id string) error {
 		return nil // someone else was faster
 	default:
 		return err
+	}
+	if boot != "" {
+		return nil
 	}
 	return syncDir(parent)
 }

@@ -174,7 +174,7 @@ func (u *unpacking) layer(ctx context.Context, b blob) error {
 	if err := x.tree.settle(x.root); err != nil {
 		return err
 	}
-	if err := writeJSON(filepath.Join(w.path, "meta.json"), m, u.mode&0o644); err != nil {
+	if err := writeJSON(filepath.Join(w.path, "meta.json"), m, u.mode&0o644, u.defers() == ""); err != nil {
 		return err
 	}
 	return w.publish("layers", b.diffID)

@@ -37,7 +37,7 @@ func run(ctx context.Context, ref string, args []string, command form, o spec.Op
 	if o.Args, err = command(ref, args, &config.Config); err != nil {
 		return err
 	}
-	root, store, err := makeRoot(ctx, img, &f.store, &f.speech)
+	root, store, err := makeRoot(ctx, img, &f.store, &f.speech, false)
 	if err != nil {
 		return err
 	}
@@ -111,8 +111,8 @@ func scratchBases(flag string) []string {
 }
 
 // makeRoot unpacks img into the first store that can be trusted, unless it lies there already. It returns the store
-// too.
-func makeRoot(ctx context.Context, img *layout.Image, f *storeFlags, speech *speechFlags) (*unpack.Root, string, error) {
+// too. With sync it waits until the disk has everything.
+func makeRoot(ctx context.Context, img *layout.Image, f *storeFlags, speech *speechFlags, sync bool) (*unpack.Root, string, error) {
 	owners, err := siteOwners()
 	if err != nil {
 		return nil, "", err
@@ -121,7 +121,7 @@ func makeRoot(ctx context.Context, img *layout.Image, f *storeFlags, speech *spe
 	defer bar.done()
 	var untrusted *unpack.UntrustedError
 	for _, dir := range f.dirs() {
-		store, err := unpack.Open(dir, unpack.Options{Owners: owners, Overlay: runtime.TryOverlay, Progress: bar.show})
+		store, err := unpack.Open(dir, unpack.Options{Owners: owners, Overlay: runtime.TryOverlay, Progress: bar.show, Sync: sync})
 		if errors.As(err, &untrusted) {
 			note(speech.quiet, "%v: not used", err)
 			continue

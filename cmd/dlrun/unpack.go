@@ -33,7 +33,7 @@ func newUnpack() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				root, _, err := makeRoot(c.Context(), img, &store, &speech)
+				root, _, err := makeRoot(c.Context(), img, &store, &speech, true)
 				if err != nil {
 					return err
 				}
