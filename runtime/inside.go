@@ -46,7 +46,10 @@ func Serve(note func(string)) (code int, err error) {
 			return 125, err
 		}
 		if err := prelude.Entered(); err != nil {
-			return 0, enc.Encode(refuse(explain(err)))
+			if err := enc.Encode(refuse(explain(err))); err != nil {
+				return 125, err
+			}
+			continue // an overlay is asked for first, where something is unpacked
 		}
 		if r.Overlay != "" {
 			if err := enc.Encode(refuse(tryOverlay(r.Overlay))); err != nil {
