@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runc/libcontainer"
@@ -70,9 +72,16 @@ func run(j *job, scratch *Scratch, note func(string)) (int, error) {
 	if err := letGo(); err != nil {
 		return 125, err
 	}
+	defer time.AfterFunc(time.Second, shrink).Stop()
 	code, err := wait(pid)
 	prelude.SetCommand(-1, false)
 	return code, err
+}
+
+// shrink gives back what the start has taken: a long run only waits.
+func shrink() {
+	debug.FreeOSMemory()
+	prelude.DropProgram()
 }
 
 // needsLeader reports whether the command needs a parent in its own session (prelude/leader.c).

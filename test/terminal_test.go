@@ -428,7 +428,7 @@ func partsOf(t *testing.T, front int) parts {
 	until(t, "the command", func() bool {
 		last := arguments(front)[len(arguments(front))-1]
 		for _, pid := range children(p.inside) {
-			if a := arguments(pid); len(a) > 1 && (a[1] == "__enter" || a[len(a)-1] == last) {
+			if a := arguments(pid); a[len(a)-1] == last || len(a) > 1 && a[1] == "__enter" {
 				p.command = pid
 			}
 		}

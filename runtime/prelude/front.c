@@ -183,6 +183,7 @@ void front_run(pid_t outside, pid_t inside, int alive, const sigset_t *set)
 			if (pid == outside) {
 				run.outside = 0;
 				code_outside = code_of(status);
+				drop_program();
 			} else if (pid == inside) {
 				run.inside = 0;
 				code_inside = code_of(status);

@@ -128,10 +128,13 @@ static void __attribute__((constructor)) start(int argc, char **argv)
 	close(alive[0]);
 	close(leader[1]);
 	prelude.leader = leader[0];
-	pid_t outside = fork();
+	pid_t front = getpid(), outside = fork();
 	if (outside < 0)
 		fail(125, "fork");
 	if (outside == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+		if (getppid() != front)
+			_exit(125);
 		close(alive[1]);
 		close(leader[0]);
 		sigprocmask(SIG_SETMASK, &callers, NULL);

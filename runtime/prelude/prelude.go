@@ -59,6 +59,9 @@ func SetCommand(pid int, led bool) {
 // RestoreTerminal gives the caller's terminal the modes that it had, where the front has changed them.
 func RestoreTerminal() { C.terminal_restore() }
 
+// DropProgram takes this process's pages of the program out of memory; those that are needed come back from the file.
+func DropProgram() { C.drop_program() }
+
 // EndTree kills and reaps every descendant of this process, daemonised ones included.
 func EndTree() { C.tree_end() }
 

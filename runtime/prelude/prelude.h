@@ -59,6 +59,7 @@ void enter_command(int argc, char **argv) __attribute__((noreturn));
 void lead(int front, bool terminal);
 void fail(int code, const char *what) __attribute__((noreturn));
 void tree_end(void);
+void drop_program(void);
 int write_file(const char *path, const char *text);
 
 int terminal_of_caller(void);
