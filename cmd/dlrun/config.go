@@ -30,7 +30,7 @@ func fillFlags(fs *pflag.FlagSet, files []string) error {
 		name, value, _ := strings.Cut(name, "=")
 		name, ours := strings.CutPrefix(name, "DLRUN_")
 		f := fs.Lookup(strings.ReplaceAll(strings.ToLower(name), "_", "-"))
-		if !ours || f == nil || f.Changed {
+		if !ours || f == nil || isSet(fs, f) {
 			continue // a variable of another verb, or of somebody's scripts
 		}
 		values := []string{value}
@@ -43,17 +43,15 @@ func fillFlags(fs *pflag.FlagSet, files []string) error {
 	}
 	for _, file := range files {
 		var keys map[string]any
-		if _, err := toml.DecodeFile(file, &keys); errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
-			continue
-		} else if err != nil {
-			return fmt.Errorf("%s: %w", file, err)
+		if err := readConfig(file, &keys); err != nil {
+			return err
 		}
 		for key, value := range keys {
 			if key == "owners" && file == siteConfig {
 				continue // see siteOwners
 			}
 			f := fs.Lookup(key)
-			if f == nil || f.Changed {
+			if f == nil || isSet(fs, f) {
 				continue // a key of another verb
 			}
 			list, isList := value.([]any)
@@ -72,6 +70,12 @@ func fillFlags(fs *pflag.FlagSet, files []string) error {
 	return nil
 }
 
+// isSet reports whether f was set, by one of its names.
+func isSet(fs *pflag.FlagSet, f *pflag.Flag) (set bool) {
+	fs.VisitAll(func(other *pflag.Flag) { set = set || other.Value == f.Value && other.Changed })
+	return set
+}
+
 func setAll(fs *pflag.FlagSet, name string, values []string) error {
 	for _, v := range values {
 		if err := fs.Set(name, v); err != nil {
@@ -86,8 +90,19 @@ func siteOwners() ([]int, error) {
 	var site struct {
 		Owners []int `toml:"owners"`
 	}
-	if _, err := toml.DecodeFile(siteConfig, &site); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w", siteConfig, err)
+	err := readConfig(siteConfig, &site)
+	return site.Owners, err
+}
+
+// readConfig reads a file that need not be there, nor be readable. What is no regular file is none: a fifo would keep
+// dlrun waiting.
+func readConfig(file string, v any) error {
+	fi, err := os.Stat(file)
+	if err != nil || !fi.Mode().IsRegular() {
+		return nil
 	}
-	return site.Owners, nil
+	if _, err := toml.DecodeFile(file, v); err != nil && !errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
 }

@@ -12,6 +12,13 @@ import (
 // jobServer finds the two files of GNU make's job server, as make up to 4.3 and since 4.4 writes them.
 var jobServer = regexp.MustCompile(`--jobserver-(?:auth|fds)=(\d+),(\d+)`)
 
+// isCallers reports whether fd came from the caller. All that dlrun has opened itself is closed by an exec, and what
+// came by one is not: a number that the caller names without having it open must not lead to a file of ours.
+func isCallers(fd int) bool {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	return err == nil && flags&unix.FD_CLOEXEC == 0
+}
+
 // keptFiles returns the open files above 2 that the command keeps, ascending: the first n from 3 on, those of
 // make's job server, and the one that PMI_FD names (Slurm's PMI2 and Hydra).
 func keptFiles(n int) []int {
@@ -29,8 +36,5 @@ func keptFiles(n int) []int {
 		}
 	}
 	slices.Sort(fds)
-	return slices.DeleteFunc(slices.Compact(fds), func(fd int) bool {
-		_, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-		return err != nil
-	})
+	return slices.DeleteFunc(slices.Compact(fds), func(fd int) bool { return !isCallers(fd) })
 }

@@ -18,13 +18,16 @@ import (
 )
 
 // hostFacts gathers what package spec must know of the caller and the machine.
-func hostFacts(ctx context.Context, o spec.Options, scratch string) (spec.Host, error) {
+func hostFacts(ctx context.Context, o spec.Options, store, scratch string) (spec.Host, error) {
 	h := spec.Host{UID: os.Getuid(), GID: os.Getgid(), Env: os.Environ(), Scratch: scratch, Home: os.Getenv("HOME")}
 	name, home := account(ctx, "passwd", h.UID)
 	h.Name = name
 	h.GroupName, _ = account(ctx, "group", h.GID)
 	if !filepath.IsAbs(h.Home) {
 		h.Home = home
+	}
+	if physical, err := filepath.EvalSymlinks(store); err == nil {
+		h.Store = physical
 	}
 	umask := unix.Umask(0)
 	unix.Umask(umask)

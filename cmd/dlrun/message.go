@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // What dlrun says goes to stderr, one line a message: `dlrun: ` and a lower-case sentence without a period. A
@@ -16,7 +18,7 @@ const codeFailed = 125
 
 // tell prints err and its hint.
 func tell(err error) {
-	for i, line := range strings.Split(strings.TrimSpace(err.Error()), "\n") {
+	for i, line := range strings.Split(printable(strings.TrimSpace(err.Error())), "\n") {
 		if i == 0 {
 			fmt.Fprintf(os.Stderr, "dlrun: %s\n", line)
 		} else {
@@ -25,8 +27,18 @@ func tell(err error) {
 	}
 	var h interface{ Hint() string }
 	if errors.As(err, &h) && h.Hint() != "" {
-		fmt.Fprintf(os.Stderr, "hint: %s\n", h.Hint())
+		fmt.Fprintf(os.Stderr, "hint: %s\n", printable(h.Hint()))
 	}
+}
+
+// printable keeps what an image or a file name holds from steering the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && !strconv.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }
 
 // note prints something that is worth knowing and stops nothing.

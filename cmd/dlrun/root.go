@@ -7,12 +7,16 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/dlrun/dlrun/runtime/prelude"
 )
+
+// patience is how long an interrupted dlrun may clean up.
+const patience = 1500 * time.Millisecond
 
 // execute runs the command line and returns the exit code.
 func execute(args []string) int {
@@ -23,6 +27,9 @@ func execute(args []string) int {
 	go func() {
 		sig, _ := (<-sigs).(syscall.Signal)
 		cancel(&interrupted{128 + int(sig)})
+		// What waits in the kernel (a fifo as --env-file, a dead file server) does not see that.
+		time.Sleep(patience)
+		os.Exit(128 + int(sig))
 	}()
 	root := newRoot()
 	root.SetArgs(args)
@@ -66,7 +73,7 @@ func newRoot() *cobra.Command {
 // reserved refuses a word that names a verb, where this version has no such verb: a path of that name is
 // written with a slash.
 func reserved(c *cobra.Command, word string) error {
-	if c.HasParent() || prelude.WantsNamespaces(word) {
+	if c.HasParent() || prelude.WantsNamespaces(word) && word != "doctor" {
 		return nil
 	}
 	return &usageError{fmt.Sprintf("unknown command %q", word), "a path of that name is written ./" + word}

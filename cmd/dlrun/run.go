@@ -50,7 +50,7 @@ func run(ctx context.Context, ref string, args []string, command form, o spec.Op
 			scratch.Remove()
 		}
 	}()
-	host, err := hostFacts(ctx, o, scratch.Dir)
+	host, err := hostFacts(ctx, o, store, scratch.Dir)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 
 // mountTable lists the mounts in the order in which they are made.
 func mountTable(imageEnv []string, root Root, host Host, o Options, explicit []volume, env vars, show bool) ([]specs.Mount, error) {
-	var t table
+	t := table{store: host.Store}
 	if !o.AnnexRW {
 		t.objects = slices.Concat(host.Objects, host.VolumeObjects)
 	}
@@ -64,6 +64,7 @@ func mountTable(imageEnv []string, root Root, host Host, o Options, explicit []v
 type table struct {
 	mounts  []specs.Mount
 	objects []string // annex object directories to keep read-only, physical
+	store   string   // the store of unpacked images, never to be written
 }
 
 // add appends m and leaves out what it hides.
@@ -84,19 +85,43 @@ func (t *table) bind(source, destination string, readOnly, device bool) {
 	t.add(specs.Mount{Destination: destination, Type: "bind", Source: source, Options: options})
 }
 
-// hostBind binds a physical path, writable but for the annex objects in it.
+// hostBind binds a physical path, writable but for the annex objects and the store in it.
 func (t *table) hostBind(source, destination string, readOnly bool) {
-	inObjects := slices.ContainsFunc(t.objects, func(o string) bool { return within(source, o) })
-	if readOnly || inObjects {
+	closed := t.objects
+	if t.store != "" {
+		closed = append(slices.Clone(closed), t.store)
+	}
+	inClosed := slices.ContainsFunc(closed, func(o string) bool { return within(source, o) })
+	if readOnly || inClosed {
 		t.bind(source, destination, true, false)
 		return
 	}
 	t.bind(source, destination, false, within(source, "/dev"))
-	for _, o := range t.objects {
-		if within(o, source) {
-			t.bind(o, path.Join(destination, strings.TrimPrefix(o, source)), true, false)
+	at := func(dir string) string { return path.Join(destination, strings.TrimPrefix(dir, source)) }
+	for _, dir := range t.pins(source) {
+		t.bind(dir, at(dir), false, false)
+	}
+	for _, dir := range closed {
+		if within(dir, source) {
+			t.bind(dir, at(dir), true, false)
 		}
 	}
+}
+
+// pins are the directories of git and git-annex that lead from source to annex objects, outer ones first. Each is bound
+// onto itself: a mount point cannot be renamed, and a renamed .git/annex would leave its read-only mount, or
+// be taken for no annex by the next run.
+func (t *table) pins(source string) []string {
+	var pins []string
+	for _, o := range t.objects {
+		for dir := path.Dir(o); dir != source && within(dir, source); dir = path.Dir(dir) {
+			if path.Base(dir) == "annex" || strings.Contains(dir+"/", "/.git/") {
+				pins = append(pins, dir)
+			}
+		}
+	}
+	slices.Sort(pins)
+	return slices.Compact(pins)
 }
 
 func (t *table) root(root Root, scratch string, o Options, cwd string) error {

@@ -68,6 +68,7 @@ type Host struct {
 
 	Devices []string        // the names in /dev
 	Paths   map[string]Path // of what [Paths] names, that which exists
+	Store   string          // where unpacked images lie, physical: read-only inside
 	Scratch string          // the 0700 directory of this run; upper, work, tmp, home and state in it
 }
 
