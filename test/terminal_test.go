@@ -105,6 +105,9 @@ func atTerminal(t *testing.T, d *desk) *terminal {
 	term := &terminal{T: t, master: master, cmd: cmd}
 	go term.read()
 	t.Cleanup(func() {
+		for _, job := range children(cmd.Process.Pid) { // it may outlive SIGHUP
+			_ = syscall.Kill(job, syscall.SIGKILL)
+		}
 		master.Close()
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
