@@ -46,7 +46,9 @@ func Serve(note func(string)) (code int, err error) {
 			return 125, err
 		}
 		if err := prelude.Entered(); err != nil {
-			if err := enc.Encode(refuse(explain(err))); err != nil {
+			answer := refuse(explain(err))
+			answer.NoNamespaces = true
+			if err := enc.Encode(answer); err != nil {
 				return 125, err
 			}
 			continue // an overlay is asked for first, where something is unpacked

@@ -102,11 +102,15 @@ func toStrings(list [][]byte) []string {
 }
 
 type reply struct {
-	Error, Hint string
+	Error, Hint  string
+	NoNamespaces bool
 }
 
 // InsideError is what the inside answered. Hint says what to type, or is empty.
-type InsideError struct{ Message, hint string }
+type InsideError struct {
+	Message, hint string
+	NoNamespaces  bool // nothing can be run: the kernel gives this user no namespaces
+}
 
 func (e *InsideError) Error() string { return e.Message }
 
@@ -140,7 +144,7 @@ func call(r request) error {
 		return fmt.Errorf("ask the inside: %w", err)
 	}
 	if a.Error != "" {
-		return &InsideError{a.Error, a.Hint}
+		return &InsideError{a.Error, a.Hint, a.NoNamespaces}
 	}
 	return nil
 }

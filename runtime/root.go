@@ -83,6 +83,11 @@ func mountRoot(api *mountAPI, s *specs.Spec, sources []int, scratch *Scratch, no
 	if err := o.makeUpper(image[0]); err != nil {
 		return nil, err
 	}
+	if !o.vanishes {
+		if err := scratch.claim(filepath.Dir(o.upper)); err != nil {
+			return nil, err
+		}
+	}
 	fd, err := api.overlay(o)
 	if err != nil {
 		return nil, &UpperError{Dir: filepath.Dir(o.upper), Err: err} // without it, the layers have just been mounted
@@ -345,6 +350,9 @@ func (r *rootfs) linkDevices() error {
 		return err
 	}
 	defer unix.Close(dev)
+	if id, err := mountID(dev); err != nil || !r.ours[id] {
+		return err // a directory of the host is bound there
+	}
 	for name, to := range map[string]string{
 		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
 		"ptmx": "pts/ptmx", "core": "/proc/kcore",

@@ -158,7 +158,11 @@ func (s *Scratch) lay() error {
 			return err
 		}
 	}
-	return nil
+	tmp := filepath.Join(s.Dir, "tmp")
+	if err := unix.Chmod(tmp, 0o1777); err != nil { // as programs expect it; the directories above keep others out
+		return err
+	}
+	return unix.Utimes(tmp, nil)
 }
 
 // blank makes dir an empty directory without attributes of its own, whatever is there.
@@ -255,6 +259,20 @@ func (s *Scratch) remove() {
 		removeTree(s.Dir)
 	}
 	_ = unix.Close(s.lock)
+}
+
+// claim takes a directory that keeps the writes of runs for this one, until it ends: overlayfs promises nothing where two
+// share an upper directory.
+func (s *Scratch) claim(dir string) error {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("keep writes in %s: %w", dir, err)
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil && !noLocks(err) {
+		_ = unix.Close(fd)
+		return fmt.Errorf("keep writes in %s: another run does that now", dir)
+	}
+	return nil // the lock goes with this process
 }
 
 // mountState mounts a tmpfs for the small files of a start: on ext4 each new file may cost a millisecond while

@@ -101,7 +101,7 @@ func (r *rootfs) create(parent int, names []string, name string, dir bool) (int,
 		return -1, err
 	}
 	if !r.ours[id] {
-		return -1, fmt.Errorf("%s does not exist, and nothing is made in a directory of the host", name)
+		return -1, &missingPoint{name}
 	}
 	if r.points != "" && id == r.id {
 		if parent, err = r.mirror(names); err != nil {
@@ -124,6 +124,16 @@ func (r *rootfs) create(parent int, names []string, name string, dir bool) (int,
 	_ = unix.UtimesNanoAt(parent, ".", []unix.Timespec{before.Atim, before.Mtim}, 0)
 	return unix.Openat(parent, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 }
+
+// missingPoint is a mount point that lies in a directory of the host.
+type missingPoint struct{ name string }
+
+func (e *missingPoint) Error() string {
+	return e.name + " does not exist, and nothing is made in a directory of the host"
+}
+
+// Hint is the next step.
+func (e *missingPoint) Hint() string { return "make it there yourself, or bind to another place" }
 
 // mirror makes the directory names of the view in the layer of mount points, with mode and times as in the view.
 func (r *rootfs) mirror(names []string) (int, error) {

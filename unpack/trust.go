@@ -9,17 +9,23 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/moby/sys/userns"
 )
 
 // trusted are the uids that may have written what is used.
 type trusted []int
+
+// overflowUID stands for all users that a user namespace does not map. In one, as in a container, the directories
+// above are root's and show it: whoever made the container rules there anyway.
+const overflowUID = 65534
 
 // judge returns why others could have written to path, or nil. A directory on
 // the way may be sticky: what lies in it is judged in its turn, and no one but
 // its owner can replace it.
 func (t trusted) judge(path string, fi fs.FileInfo, onTheWay bool) error {
 	uid := owner(fi)
-	if !slices.Contains(t, uid) {
+	if !slices.Contains(t, uid) && !(onTheWay && uid == overflowUID && userns.RunningInUserNS()) {
 		return &UntrustedError{path, fmt.Sprintf("belongs to uid %d", uid)}
 	}
 	if fi.Mode()&os.ModeSymlink != 0 {

@@ -17,7 +17,7 @@ const siteConfig = "/etc/dlrun/config.toml"
 // configFiles returns the configuration files, the strongest first.
 func configFiles() []string {
 	files := []string{siteConfig}
-	if dir, err := os.UserConfigDir(); err == nil {
+	if dir := userDir("XDG_CONFIG_HOME", ".config"); dir != "" {
 		files = append([]string{filepath.Join(dir, "dlrun", "config.toml")}, files...)
 	}
 	return files

@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -74,13 +76,30 @@ func (f *storeFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.cache, "cache", "", "keep unpacked images in `DIR` (default: $XDG_CACHE_HOME/dlrun)")
 }
 
-// dirs returns the stores to try, the first that can be trusted is used.
+// userDir is a base directory of the XDG specification, "" where the caller has no home. A relative path counts as none.
+func userDir(variable, below string) string {
+	if dir := os.Getenv(variable); filepath.IsAbs(dir) {
+		return dir
+	}
+	home := os.Getenv("HOME")
+	if !filepath.IsAbs(home) {
+		if u, err := user.LookupId(strconv.Itoa(os.Getuid())); err == nil {
+			home = u.HomeDir
+		}
+	}
+	if !filepath.IsAbs(home) {
+		return ""
+	}
+	return filepath.Join(home, below)
+}
+
+// dirs returns the stores to try, the first that can be trusted and used is taken.
 func (f *storeFlags) dirs() []string {
 	if f.cache != "" {
 		return []string{f.cache}
 	}
 	var dirs []string
-	if cache, err := os.UserCacheDir(); err == nil {
+	if cache := userDir("XDG_CACHE_HOME", ".cache"); cache != "" {
 		dirs = append(dirs, filepath.Join(cache, "dlrun"))
 	}
 	return append(dirs, fmt.Sprintf("/var/tmp/dlrun-%d/store", os.Getuid()))

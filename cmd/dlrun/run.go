@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -110,8 +112,8 @@ func scratchBases(flag string) []string {
 	return bases
 }
 
-// makeRoot unpacks img into the first store that can be trusted, unless it lies there already. It returns the store
-// too. With sync it waits until the disk has everything.
+// makeRoot unpacks img into the first store that can be trusted and used, unless it lies there already. It returns the
+// store too. With sync it waits until the disk has everything.
 func makeRoot(ctx context.Context, img *layout.Image, f *storeFlags, speech *speechFlags, sync bool) (*unpack.Root, string, error) {
 	owners, err := siteOwners()
 	if err != nil {
@@ -119,22 +121,47 @@ func makeRoot(ctx context.Context, img *layout.Image, f *storeFlags, speech *spe
 	}
 	bar := newProgress(speech.quiet, img.Dir())
 	defer bar.done()
-	var untrusted *unpack.UntrustedError
-	for _, dir := range f.dirs() {
-		store, err := unpack.Open(dir, unpack.Options{Owners: owners, Overlay: runtime.TryOverlay, Progress: bar.show, Sync: sync})
-		if errors.As(err, &untrusted) {
-			note(speech.quiet, "%v: not used", err)
-			continue
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	o := unpack.Options{Owners: owners, Sync: sync, Progress: bar.show, Overlay: func(dir string) error {
+		err := runtime.TryOverlay(dir)
+		var inside *runtime.InsideError
+		if errors.As(err, &inside) && inside.NoNamespaces {
+			cancel(err) // before hours of unpacking
 		}
-		if err != nil {
+		return err
+	}}
+	dirs := f.dirs()
+	for i, dir := range dirs {
+		root, err := rootIn(ctx, dir, img, o)
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, "", cause
+		}
+		if err == nil {
+			speech.step("root of %d layers in the store %s", max(1, len(root.Layers)), dir)
+			return root, dir, nil
+		}
+		if i == len(dirs)-1 || !unusable(err) {
 			return nil, "", err
 		}
-		root, err := store.Root(ctx, img)
-		if err != nil {
-			return nil, "", err
-		}
-		speech.step("root of %d layers in the store %s", max(1, len(root.Layers)), dir)
-		return root, dir, nil
+		note(speech.quiet, "%v: not used", err)
 	}
-	return nil, "", fmt.Errorf("no store can be used: %w", untrusted)
+	return nil, "", errors.New("there is no place for unpacked images")
+}
+
+func rootIn(ctx context.Context, dir string, img *layout.Image, o unpack.Options) (*unpack.Root, error) {
+	store, err := unpack.Open(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	return store.Root(ctx, img)
+}
+
+// unusable reports whether err is about the place of a store, so that another place may do: not to be trusted, or the
+// caller has no home there to write to.
+func unusable(err error) bool {
+	var untrusted *unpack.UntrustedError
+	var store *unpack.StoreError
+	return errors.As(err, &untrusted) || errors.As(err, &store) &&
+		(errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR))
 }
