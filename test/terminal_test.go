@@ -66,10 +66,11 @@ func newDesk(t *testing.T) *desk {
 
 // command is CMD as the desk's user.
 func (d *desk) command(t *testing.T, name string, args ...string) *exec.Cmd {
-	cmd := d.Command(t.Context(), name, args...)
 	if own := filepath.Join(d.bin, name); exists(own) {
-		cmd.Path, cmd.Err = own, nil
+		name = own
 	}
+	// Whoever runs the tests may ignore some (nohup).
+	cmd := d.Command(t.Context(), "env", append([]string{"--default-signal", name}, args...)...)
 	cmd.Dir, cmd.Env = d.dir, d.env
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
