@@ -164,6 +164,10 @@ func (v *volume) checkDestination() error {
 	if v.destination == "/" {
 		return errors.New("the root itself cannot be mounted on")
 	}
+	// libcontainer refuses it too: a false /proc would mislead whoever sets the run up.
+	if within(v.destination, "/proc") && v.source != v.destination {
+		return errors.New("nothing can be mounted in /proc")
+	}
 	return nil
 }
 

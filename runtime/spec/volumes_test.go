@@ -97,6 +97,8 @@ func TestVolumesRefused(t *testing.T) {
 		{spec.Options{Volumes: []string{"/s:./x"}}, "not an absolute path", "SRC:DST"},
 		{spec.Options{Volumes: []string{"/s:/"}}, "root itself", ""},
 		{spec.Options{Volumes: []string{"/"}}, "root itself", ""},
+		{spec.Options{Volumes: []string{"/s:/proc"}}, "in /proc", ""},
+		{spec.Options{Volumes: []string{"/s:/proc/sys"}}, "in /proc", ""},
 		{spec.Options{Volumes: []string{"/s://."}}, "root itself", ""},
 		{spec.Options{Volumes: []string{"/s:/x/../y"}}, "holds `..`", ""},
 		{spec.Options{Volumes: []string{"/s:/x\x00"}}, "zero byte", ""},
