@@ -25,7 +25,7 @@ func Init() {
 }
 
 // Serve answers the outside until it has handed over a run or has gone, and returns the exit code of the run.
-// An error means that the command was not run; it has been told to nobody yet, unless code is 0.
+// An error, told to nobody yet, means that the run failed. With code 0 and none, the outside has told why nothing was run.
 // What the caller should know of a run that goes on is told to note, unless Options.Quiet.
 func Serve(note func(string)) (code int, err error) {
 	// Libcontainer warns on every start that a container without a cgroup and without a pid namespace of its own

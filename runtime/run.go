@@ -34,15 +34,11 @@ func run(j *job, scratch *Scratch, note func(string)) (int, error) {
 	if err := mountAll(s, scratch, note); err != nil {
 		return 125, err
 	}
-	config, err := containerConfig(s)
-	if err != nil {
-		return 125, err
-	}
 	// libcontainer hands this one variable to its init, which starts faster with one processor to schedule on.
 	if err := os.Setenv("GOMAXPROCS", "1"); err != nil {
 		return 125, err
 	}
-	c, err := libcontainer.Create(scratch.state(), "run", config)
+	c, err := libcontainer.Create(scratch.state(), "run", containerConfig(s))
 	if err != nil {
 		return 125, fmt.Errorf("create the container: %w", err)
 	}
@@ -173,7 +169,7 @@ func enterLetter(p *specs.Process, o Options, led bool) []byte {
 }
 
 // containerConfig is what is left to libcontainer: the mounts are made, the outer user namespace is entered.
-func containerConfig(s *specs.Spec) (*configs.Config, error) {
+func containerConfig(s *specs.Spec) *configs.Config {
 	caps := s.Process.Capabilities
 	if s.Process.User.UID != 0 {
 		// For the inner user namespace alone: mapping the outer uid 0 needs it since Linux 5.12. The
@@ -218,5 +214,5 @@ func containerConfig(s *specs.Spec) (*configs.Config, error) {
 				Flags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC})
 		}
 	}
-	return c, nil
+	return c
 }

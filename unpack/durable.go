@@ -42,16 +42,16 @@ func (s *Store) defers() string {
 	if s.opt.Sync || unix.Statfs(s.dir, &fs) != nil || !localFilesystems[int64(fs.Type)] {
 		return ""
 	}
-	return bootID()
+	return s.boot()
 }
 
 // isLost reports whether a directory of the store may have lost something in a crash.
-func isLost(dir string) bool {
+func (s *Store) isLost(dir string) bool {
 	b, err := os.ReadFile(filepath.Join(dir, unsynced))
 	if errors.Is(err, os.ErrNotExist) {
 		return false
 	}
-	return err != nil || strings.TrimSpace(string(b)) != bootID()
+	return err != nil || strings.TrimSpace(string(b)) != s.boot()
 }
 
 // settle removes the files of directories that have come to the disk by now; with Options.Sync it waits for that.

@@ -191,7 +191,7 @@ func (s *Store) part(kind, id string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if !fi.IsDir() || isLost(path) {
+	if !fi.IsDir() || s.isLost(path) {
 		return "", nil
 	}
 	path = filepath.Join(path, "fs")

@@ -47,6 +47,7 @@ type Store struct {
 	mode    os.FileMode // of directories made in it
 	strip   os.FileMode // write bits that would let others in
 	large   chan struct{}
+	boot    func() string // the boot id, read once
 
 	trial   sync.Mutex
 	tried   bool
@@ -71,6 +72,7 @@ func Open(dir string, o Options) (*Store, error) {
 		trust: append(trusted{0, os.Geteuid()}, o.Owners...),
 		mode:  0o700,
 		large: make(chan struct{}, 1),
+		boot:  sync.OnceValue(bootID),
 	}
 	s.large <- struct{}{}
 	place, err := s.trust.resolve(dir)

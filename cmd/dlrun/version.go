@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/cobra"
@@ -12,8 +13,9 @@ import (
 // version is set by the linker (-X main.version=…); a binary made by `go install` has its module version.
 var version string
 
-// versionText is dlrun's own version and, for bug reports, those of the libraries that do the work.
-func versionText() string {
+// versionText is dlrun's own version and, for bug reports, those of the libraries that do the work. A start
+// asks for it more than once, and the build information is parsed anew each time.
+var versionText = sync.OnceValue(func() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "dlrun " + version
@@ -30,7 +32,7 @@ func versionText() string {
 		}
 	}
 	return strings.Join(append(lines, info.GoVersion), "\n")
-}
+})
 
 func newVersion() *cobra.Command {
 	return &cobra.Command{
