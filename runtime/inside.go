@@ -84,21 +84,26 @@ func serveRun(j *job, peer *os.File, enc *json.Encoder, note func(string)) (int,
 		return 0, e
 	}
 	_ = peer.Close()
-	end := sync.OnceFunc(func() {
+	var ending sync.Mutex // for good: by who comes first
+	end := func() {
 		prelude.EndTree()
 		scratch.remove()
-	})
-	go endWithFront(end)
+	}
+	go func() {
+		waitForFront()
+		ending.Lock()
+		syscall.ForkLock.Lock() // what run starts from here on would outlive the end
+		end()
+		os.Exit(128 + int(unix.SIGKILL))
+	}()
 	code, err := run(j, scratch, note)
+	ending.Lock() // after the front's death err tells of nothing else
 	end()
 	return code, err
 }
 
-// endWithFront waits for the death of the front, then ends everything.
-func endWithFront(end func()) {
+// waitForFront returns when the front has died, or has given up the run.
+func waitForFront() {
 	_, _ = prelude.FrontAlive().Read(make([]byte, 1))
 	prelude.RestoreTerminal()
-	syscall.ForkLock.Lock() // what run starts from here on would outlive the end
-	end()
-	os.Exit(128 + int(unix.SIGKILL))
 }

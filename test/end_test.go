@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -15,8 +16,10 @@ import (
 // marker is a number of seconds to sleep that no other process has in its arguments.
 type marker struct{ seconds string }
 
-func newMarker(d *desk, round int) marker {
-	return marker{fmt.Sprintf("1000.%d%04d", os.Getpid(), round)}
+var markers atomic.Int32
+
+func newMarker() marker {
+	return marker{fmt.Sprintf("1000.%d%06d", os.Getpid(), markers.Add(1))}
 }
 
 // living lists the command lines of processes that bear the mark, dlrun's own included.
@@ -66,12 +69,13 @@ func TestEnd(t *testing.T) {
 	for name, k := range kills {
 		for _, flags := range [][]string{nil, {"--pid", "private"}} {
 			t.Run(strings.Join(append([]string{name}, flags...), " "), func(t *testing.T) {
-				for i := range n {
-					m := newMarker(d, i)
+				for range n {
+					m := newMarker()
 					cmd, p := start(t, d, m, flags...)
+					whole := len(m.living())
 					for j, part := range k.order {
-						if j > 0 {
-							time.Sleep(50 * time.Millisecond)
+						if j > 0 { // at the worst moment: the survivor has just begun to end the rest
+							until(t, "the first deaths", func() bool { return len(m.living()) < whole-1 })
 						}
 						_ = syscall.Kill(p.named(part), syscall.SIGKILL)
 					}
@@ -131,8 +135,8 @@ func exitCode(err error) int {
 // TestEndWithDaemons: a command that ends leaves nothing behind, and its code is kept.
 func TestEndWithDaemons(t *testing.T) {
 	d := newDesk(t)
-	for i := range rounds(t, 5) {
-		m := newMarker(d, i)
+	for range rounds(t, 5) {
+		m := newMarker()
 		family := m.family()
 		family[2] = strings.TrimSuffix(family[2], "wait") + "exit 9"
 		// stdout is a file: a pipe would be held by nobody either, and hang this test if it were.

@@ -135,8 +135,10 @@ func TestSignalsOnce(t *testing.T) {
 		})
 		t.Run(name+" every process of a step", func(t *testing.T) {
 			l := listen(t, d, flags...)
+			step := slurmstepd(t, d, l.front)
 			l.each(n, func(sig syscall.Signal) error {
-				return d.command(t, "slurmstepd", strconv.Itoa(int(sig)), strconv.Itoa(l.front)).Run()
+				_, err := fmt.Fprintln(step, int(sig))
+				return err
 			})
 		})
 	}
@@ -189,6 +191,24 @@ func TestSignalsOnce(t *testing.T) {
 	})
 }
 
+// slurmstepd starts the payload of that name for the step that is pid; it sends the signals that are written to it.
+func slurmstepd(t *testing.T, d *desk, pid int) io.Writer {
+	t.Helper()
+	cmd := d.command(t, "slurmstepd", strconv.Itoa(pid))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	})
+	return in
+}
+
 func asExit(err error, exit **exec.ExitError) bool {
 	e, ok := err.(*exec.ExitError)
 	*exit = e
@@ -200,7 +220,7 @@ func TestSignalsEarly(t *testing.T) {
 	d := newDesk(t)
 	n := rounds(t, 40)
 	for i := range n {
-		marker := newMarker(d, i)
+		marker := newMarker()
 		cmd := d.command(t, "dlrun", d.image(), "--", "sleep", marker.seconds)
 		cmd.Stdout, cmd.Stderr = io.Discard, io.Discard
 		if err := cmd.Start(); err != nil {

@@ -11,30 +11,32 @@
 #include <time.h>
 #include <unistd.h>
 
-static void kill_listed(FILE *f)
-{
-	int pid;
-	while (fscanf(f, "%d", &pid) == 1)
-		kill(pid, SIGKILL);
-	fclose(f);
-}
+// Levels that one round reaches. Each holds two open files.
+enum { DEPTH = 16 };
 
-// The kernel lists children by the thread that made them (CONFIG_PROC_CHILDREN); false where it does not.
-static bool kill_children_of_threads(void)
+// The kernel lists children by the thread that made them (CONFIG_PROC_CHILDREN); false where it does not. The deepest
+// are killed first: a process that has ended no longer tells its children.
+static bool kill_below(const char *process, int depth)
 {
-	DIR *tasks = opendir("/proc/self/task");
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%.20s/task", process);
+	DIR *tasks = depth < DEPTH ? opendir(path) : NULL;
 	if (!tasks)
 		return false;
 	bool listed = false;
 	struct dirent *e;
 	while ((e = readdir(tasks))) {
-		char path[64];
-		snprintf(path, sizeof path, "/proc/self/task/%.20s/children", e->d_name);
+		snprintf(path, sizeof path, "/proc/%.20s/task/%.20s/children", process, e->d_name);
 		FILE *f = fopen(path, "re");
 		if (!f)
 			continue;
 		listed = true;
-		kill_listed(f);
+		char child[16];
+		while (fscanf(f, "%15s", child) == 1) {
+			kill_below(child, depth + 1);
+			kill(atoi(child), SIGKILL);
+		}
+		fclose(f);
 	}
 	closedir(tasks);
 	return listed;
@@ -63,8 +65,9 @@ static void kill_children_by_scan(void)
 	closedir(proc);
 }
 
-// tree_end kills and reaps every descendant. A subreaper inherits the children of those that it
-// kills, so rounds over the direct children reach them all: background jobs, setsid, double forks.
+// tree_end kills and reaps every descendant. A subreaper inherits the children of those that it kills, so rounds
+// reach them all: background jobs, setsid, double forks. As a rule one is enough, lest this process is killed
+// between two.
 void tree_end(void)
 {
 	for (int round = 0; round < 5000; round++) {
@@ -73,7 +76,7 @@ void tree_end(void)
 			;
 		if (pid < 0 && errno == ECHILD)
 			return;
-		if (!kill_children_of_threads())
+		if (!kill_below("self", 0))
 			kill_children_by_scan();
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	}

@@ -1,12 +1,11 @@
-// slurmstepd SIGNO PID: signals PID and every descendant of it, one by one, as slurmstepd does for a job step. Like
-// that it is there for a while after.
+// slurmstepd PID: signals PID and every descendant of it, one by one, as slurmstepd does for a job step, with each
+// signal whose number is a line of stdin. Like that it is there as long as the step.
 #include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
-#include <unistd.h>
 
 struct process {
 	pid_t pid, parent;
@@ -42,8 +41,8 @@ static void signal_below(const struct process *all, size_t n, pid_t pid, int sig
 int main(int argc, char **argv)
 {
 	static struct process all[1 << 16];
-	if (argc == 3)
-		signal_below(all, list(all, sizeof all / sizeof *all), atoi(argv[2]), atoi(argv[1]));
-	usleep(20000);
-	return argc != 3;
+	int sig;
+	while (argc == 2 && scanf("%d", &sig) == 1)
+		signal_below(all, list(all, sizeof all / sizeof *all), atoi(argv[1]), sig);
+	return argc != 2;
 }
