@@ -1,5 +1,5 @@
 # make build | demo | test | bench | deps | install PREFIX=… | reproducible | clean
-# make lint | unit | sessions | fuzz
+# make lint | unit | sessions | corpus | faults | fuzz
 
 GO      ?= go
 PREFIX  ?= /usr/local
@@ -12,7 +12,7 @@ STATIC  := CGO_ENABLED=1 $(GO) build -trimpath -tags "$(TAGS)" \
 GOTEST  := $(GO) test -tags "$(TAGS)"
 LINT    := $(GO) tool -modfile=test/tools/go.mod staticcheck -tags "$(TAGS)"
 
-.PHONY: build demo test bench deps deps-build deps-test install reproducible clean lint unit sessions fuzz
+.PHONY: build demo test bench deps deps-build deps-test install reproducible clean lint unit sessions corpus faults faults-short fuzz
 .DELETE_ON_ERROR:
 
 build: deps-build
@@ -34,7 +34,7 @@ demo:
 	@$(MAKE) --no-print-directory build
 	@test/demo.sh
 
-test: deps-test lint unit sessions
+test: deps-test lint unit sessions corpus faults-short
 
 lint:
 	@out=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
@@ -43,18 +43,30 @@ lint:
 	$(LINT) ./...
 
 unit: deps-build
-	$(GOTEST) -v $$($(GO) list -tags "$(TAGS)" ./... | grep -v '/test$$')
+	$(GOTEST) -v $$($(GO) list -tags "$(TAGS)" ./... | grep -v -e '/test$$' -e '/test/corpus$$' -e '/test/faults$$')
 
 # The sessions need no cached result: they test the binary, which go test does not see.
 sessions: build deps-test
 	$(GOTEST) -v -count=1 -timeout=18m ./test
 
+# Odd and hostile images, on the binary as the sessions are.
+corpus: build deps-test
+	$(GOTEST) -count=1 -timeout=15m ./test/corpus
+
+# Broken on purpose: a few tries of each fault; or many, which takes an hour and puts the table into the document.
+faults-short: build deps-test
+	$(GOTEST) -count=1 -timeout=15m ./test/faults
+
+faults: build deps-test
+	DLRUN_TEST_FAULTS=long DLRUN_TEST_FAULTS_TABLE=$(CURDIR)/docs/reliability.md $(GOTEST) -v -count=1 -timeout=4h ./test/faults
+
 bench: build deps-test
 	$(GO) run -tags "$(TAGS)" ./test/bench $(BENCHFLAGS)
 
-# Each fuzz target for $(FUZZTIME).
+# Each fuzz target for $(FUZZTIME), on a file system in memory where there is one. What is found stays in testdata/fuzz.
 fuzz:
-	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | while IFS=: read -r file fn; do \
+	@test ! -w /dev/shm || export TMPDIR=/dev/shm; \
+	  grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | while IFS=: read -r file fn; do \
 	  $(GOTEST) -run '^$$' -fuzz "^$${fn#func }$$" -fuzztime $(FUZZTIME) "$$(dirname $$file)" || exit 1; done
 
 reproducible: build
@@ -66,6 +78,7 @@ reproducible: build
 install:
 	@test -x bin/dlrun || { echo "bin/dlrun is missing: make build" >&2; exit 1; }
 	install -D -m 755 bin/dlrun $(DESTDIR)$(PREFIX)/bin/dlrun
+	ln -sf dlrun $(DESTDIR)$(PREFIX)/bin/git-annex-remote-dlrun
 
 clean:
 	rm -rf bin

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
@@ -21,6 +23,8 @@ import (
 type Image struct {
 	medium    medium
 	tag       string
+	names     []string
+	notes     map[string]string
 	digest    v1.Hash
 	mediaType types.MediaType
 	raw       []byte
@@ -28,21 +32,24 @@ type Image struct {
 	rawConfig []byte
 	config    *v1.ConfigFile
 	layers    []*blobLayer
+	via       []v1.Descriptor // the indexes that led to it, the outermost first
+	pin       string          // the line of a recipe that names it by digest, for one of a registry
+	pinned    bool            // a digest was named
 }
 
 var _ v1.Image = (*Image)(nil)
 
 // newImage reads the manifest that was picked and its config from any medium.
 func newImage(ctx context.Context, m medium, c candidate, q query) (*Image, error) {
-	i := &Image{medium: m, tag: c.tag, digest: c.desc.Digest}
+	i := &Image{medium: m, tag: c.tag, names: c.names, notes: c.notes, digest: c.desc.Digest, via: c.via}
 	var err error
-	if i.raw, err = readBlob(ctx, m, c.desc, maxManifestSize); err != nil {
+	if i.raw, err = readDocument(ctx, m, c.desc, q.limits.ManifestSize, "manifest-size"); err != nil {
 		return nil, fmt.Errorf("read manifest: %w", err)
 	}
 	if i.manifest, i.mediaType, err = parseManifest(i.raw, c.desc.MediaType); err != nil {
 		return nil, fmt.Errorf("manifest %s in %s: %w", i.digest, m.dir(), err)
 	}
-	if i.rawConfig, err = readBlob(ctx, m, i.manifest.Config, maxConfigSize); err != nil {
+	if i.rawConfig, err = readDocument(ctx, m, i.manifest.Config, q.limits.ConfigSize, "config-size"); err != nil {
 		return nil, fmt.Errorf("read config: %w", err)
 	}
 	id := i.manifest.Config.Digest
@@ -76,6 +83,18 @@ func (i *Image) Dir() string { return i.medium.dir() }
 
 // Tag is the tag of the index entry that the image was found by, or empty.
 func (i *Image) Tag() string { return i.tag }
+
+// Names are the full names, IMAGE:TAG, under which the place holds the image;
+// a docker save has any number, and an OCI layout may have them too.
+func (i *Image) Names() []string { return slices.Clone(i.names) }
+
+// Annotations are those of the entry of index.json that the image was found by.
+func (i *Image) Annotations() map[string]string {
+	if _, made := stored(i.medium).(*saved); made {
+		return nil
+	}
+	return maps.Clone(i.notes)
+}
 
 // CheckLayers tells, without reading them, whether all layers are there, have
 // the right size and may be read. Those that are not there are all named in

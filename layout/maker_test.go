@@ -240,3 +240,8 @@ func (s *site) files() []string {
 	}))
 	return files
 }
+
+// withConfig gives a manifest the config of another image.
+func withConfig(s *site, img sample) func(*v1.Manifest) {
+	return func(m *v1.Manifest) { m.Config = s.blob(types.OCIConfigJSON, img.config()) }
+}

@@ -15,12 +15,32 @@ type medium interface {
 	// dir is the place in the caller's spelling, for messages.
 	dir() string
 
-	// open gives the stored bytes of a blob, unverified. A blob that is not
-	// there is a *MissingError that names it alone.
+	// open gives the bytes of a blob, unverified. A blob that is not there is a
+	// *MissingError that names it alone.
 	open(d v1.Descriptor) (io.ReadCloser, error)
 
 	// check says what open would, as cheaply as it can.
 	check(d v1.Descriptor) error
+}
+
+// filed is a medium whose blobs are files of a place.
+type filed interface {
+	medium
+
+	// form is how the image is stored, for people: "OCI layout".
+	form() string
+
+	// in is the place, and file the name of a blob's file in it.
+	in() place
+	file(d v1.Descriptor) string
+}
+
+// readDocument is readBlob with the limit that the command line calls name.
+func readDocument(ctx context.Context, m medium, d v1.Descriptor, limit int64, name string) ([]byte, error) {
+	if d.Size > limit {
+		return nil, beyond(name, "blob %s in %s: its size is said to be %d bytes, at most %d are read", d.Digest, m.dir(), d.Size, limit)
+	}
+	return readBlob(ctx, m, d, limit)
 }
 
 // readBlob reads a whole blob of at most limit bytes and verifies it. Bytes

@@ -49,7 +49,10 @@ func (e *MissingError) Error() string {
 	if n := len(e.Blobs); n != 1 {
 		files = fmt.Sprintf("%d files", n)
 	}
-	fmt.Fprintf(&b, "; %s, %s in all", files, humanBytes(size))
+	fmt.Fprintf(&b, "; %s", files)
+	if size > 0 {
+		fmt.Fprintf(&b, ", %s in all", humanBytes(size))
+	}
 	return b.String()
 }
 

@@ -1,14 +1,20 @@
 package layout
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/dlrun/dlrun/layout/registry"
 )
 
 // Options narrows what Open may pick. The zero value picks this machine's
@@ -24,16 +30,49 @@ type Options struct {
 	Digest string
 	// Platform is what the image must be for; nil is this machine's.
 	Platform *v1.Platform
+	// Limits bound what the image may ask of the reader.
+	Limits Limits
+
+	// Registry asks registries; with nil no network is touched.
+	Registry *registry.Client
+	// Caches are directories where what was got from registries is looked for; the
+	// first that can be written to is where it is kept. They need not exist.
+	Caches []string
+	// Update asks the registry what a tag means now, also where that is known.
+	Update bool
+	// Supply is asked for missing blobs; nil leaves them missing. It is not asked for index.json and the like, nor for an archive.
+	Supply Supply
+	// Foreign takes an image of another platform, too, where it is the only one
+	// and Platform is nil: for who does not want to run it.
+	Foreign bool
 }
 
-// Open finds the image that ref names: DIR, an OCI layout; DIR/index.json;
-// either followed by :TAG, @sha256:HEX or both, which mean the same as in
-// Options. What exists as a path is taken as a path.
+// Open finds the image that ref names: a directory (an OCI layout, what `docker
+// save` writes, skopeo's dir:), the index.json or manifest.json of one, or an
+// archive of one, plain or compressed by gzip or zstd; each may be followed by
+// :TAG, @sha256:HEX or both, which mean the same as in Options. What exists as a
+// path is taken as a path. docker://[HOST/]NAME with :TAG or @sha256:HEX is an
+// image at a registry, whose layers are fetched each time they are read; ctx is
+// then for all of the image's life. docker-daemon:NAME[:TAG] is an image of a Docker
+// engine.
 //
 // Index, manifest and config are read and verified. Layers are not opened: see
 // [Image.CheckLayers]. An error may have a method Hint() string, which is what
 // to type next, or empty. Absent content is a [*MissingError].
 func Open(ctx context.Context, ref string, o Options) (*Image, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if IsRemote(ref) {
+		return openRemote(ctx, ref, o)
+	}
+	if _, err := os.Lstat(ref); err != nil && strings.HasPrefix(ref, daemonScheme) {
+		q, err := newQuery(o)
+		if err != nil {
+			return nil, err
+		}
+		return openDaemon(ctx, ref, q)
+	}
 	name, o, err := splitRef(ref, o)
 	if err != nil {
 		return nil, err
@@ -46,23 +85,139 @@ func Open(ctx context.Context, ref string, o Options) (*Image, error) {
 	if fi, err := os.Stat(name); err == nil && fi.IsDir() {
 		return openDir(ctx, name, q)
 	}
-	return openIndexFile(ctx, name, q)
+	return openFile(ctx, name, q)
 }
 
 // openDir opens a directory by the form that it has.
 func openDir(ctx context.Context, dir string, q query) (*Image, error) {
 	join := strings.TrimRight(dir, "/") + "/"
 	_, err := os.Lstat(join + "index.json")
-	if err == nil {
-		return openIndexFile(ctx, join+"index.json", q)
-	}
-	if !errors.Is(err, os.ErrNotExist) {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("look for index.json: %w", err)
 	}
-	if _, err := os.Lstat(join + "manifest.json"); err == nil {
-		return nil, fmt.Errorf("%s is a docker save directory (it has manifest.json, no index.json), which is not supported yet", dir)
+	layout := func() (*Image, error) { return openIndexFile(ctx, join+"index.json", q) }
+	if err != nil {
+		layout = nil
 	}
-	return nil, fmt.Errorf("%s is not an OCI layout: it has no index.json", dir)
+	return openForm(ctx, directory(dirOf(join+"index.json")), layout, q)
+}
+
+// openForm opens p as a layout, where it has an index.json, else by its
+// manifest.json. Docker 25 and later save both; where its index.json does not
+// lead to the image, manifest.json may, as it is all that older readers know.
+func openForm(ctx context.Context, p place, layout func() (*Image, error), q query) (*Image, error) {
+	hasManifest := p.has("manifest.json")
+	if layout == nil && !hasManifest {
+		return nil, fmt.Errorf("%s is not an image: it has no index.json, as an OCI layout has, and no manifest.json, as a docker save has", p.dir())
+	}
+	if layout == nil {
+		return openManifest(ctx, p, q)
+	}
+	img, err := layout()
+	if err == nil || !hasManifest || ctx.Err() != nil {
+		return img, err
+	}
+	img, other := openManifest(ctx, p, q)
+	var missing *MissingError
+	if errors.As(err, &missing) && !errors.As(other, &missing) {
+		return img, other // it is all that is here
+	}
+	if other != nil {
+		return nil, err
+	}
+	return img, nil
+}
+
+// openManifest opens p by its manifest.json: a list of images of `docker save`,
+// else the manifest of skopeo's dir:.
+func openManifest(ctx context.Context, p place, q query) (*Image, error) {
+	raw, err := readNamed(p, "manifest.json", "an image manifest", q.limits.ManifestSize, "manifest-size")
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	if bytes.HasPrefix(bytes.TrimLeft(raw, " \t\r\n"), []byte("[")) {
+		return openSaved(ctx, p, raw, q)
+	}
+	return openSkopeoDir(ctx, p, raw, q)
+}
+
+// openFile opens an archive, or the form whose index.json or manifest.json is
+// at name.
+func openFile(ctx context.Context, name string, q query) (*Image, error) {
+	f, size, err := openPresent(name)
+	var absent *absentError
+	switch {
+	case errors.As(err, &absent):
+		// Nothing tells whether it is an index or an archive. The former speaks for
+		// its directory.
+		if absent.blob.Key != "" && !strings.HasSuffix(name, ".json") {
+			return nil, &MissingError{Dir: name, Blobs: []MissingBlob{absent.blob}}
+		}
+		return openIndexFile(ctx, name, q)
+	case err != nil:
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	head := make([]byte, 512)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return nil, errors.Join(fmt.Errorf("read %s: %w", name, err), f.Close())
+	}
+	head = head[:n]
+	packed := compression(head)
+	if packed == plain && !isTar(head) {
+		f.Close()
+		if other := otherForm(head); other != nil {
+			return nil, &hinted{fmt.Errorf("%s is %w, which is not read", name, other), other.hint}
+		}
+		if filepath.Base(name) == "manifest.json" {
+			return openManifest(ctx, directory(dirOf(name)), q)
+		}
+		return openIndexFile(ctx, name, q)
+	}
+	a, err := openArchive(ctx, f, size, packed)
+	if err != nil {
+		return nil, err
+	}
+	return openArchived(ctx, a, q)
+}
+
+func openArchived(ctx context.Context, a *archive, q query) (*Image, error) {
+	var layout func() (*Image, error)
+	if a.has("index.json") {
+		layout = func() (*Image, error) { return openIndexOf(ctx, a, q) }
+	}
+	return openForm(ctx, a, layout, q)
+}
+
+// isTar knows a tar by its magic, else (before POSIX) by its checksum.
+func isTar(head []byte) bool {
+	if len(head) < 512 {
+		return false
+	}
+	if bytes.HasPrefix(head[257:], []byte("ustar")) {
+		return true
+	}
+	_, err := tar.NewReader(bytes.NewReader(head)).Next()
+	return err == nil || err == io.EOF // zeros: an archive of nothing
+}
+
+// otherForm knows by its first bytes what people have besides; nil for what it
+// does not know.
+func otherForm(head []byte) *hinted {
+	at := func(offset int, magic string) bool {
+		return len(head) > offset && bytes.HasPrefix(head[offset:], []byte(magic))
+	}
+	switch {
+	case at(32, "SIF_MAGIC"):
+		return &hinted{errors.New("a SIF image of apptainer"), "the image that it was made from can be had from its registry: docker://NAME"}
+	case at(0, "\xfd7zXZ\x00"):
+		return &hinted{errors.New("compressed by xz"), "xz -d"}
+	case at(0, "BZh"):
+		return &hinted{errors.New("compressed by bzip2"), "bzip2 -d"}
+	case at(0, "hsqs"):
+		return &hinted{errors.New("a squashfs image"), ""}
+	}
+	return nil
 }
 
 var digestSyntax = regexp.MustCompile(`^[a-z0-9]+([+._-][a-z0-9]+)*:`)
@@ -73,9 +228,6 @@ func splitRef(ref string, o Options) (string, Options, error) {
 	_, notFound := os.Lstat(ref)
 	if notFound == nil {
 		return ref, o, nil
-	}
-	if strings.HasPrefix(ref, "docker://") {
-		return "", o, fmt.Errorf("%s is a registry reference, which is not supported yet", ref)
 	}
 	name := ref
 	if i := strings.LastIndexByte(ref, '@'); i > 0 && digestSyntax.MatchString(ref[i+1:]) {
@@ -98,7 +250,7 @@ func splitRef(ref string, o Options) (string, Options, error) {
 			return name[:i], o, nil
 		}
 	}
-	return "", o, fmt.Errorf("no image %q: looked for an OCI layout directory or its index.json: %w", ref, notFound)
+	return "", o, fmt.Errorf("no image %q: looked for an OCI layout directory or its index.json, a docker save directory, an archive: %w", ref, notFound)
 }
 
 // narrow sets an option that the reference names too.

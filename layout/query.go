@@ -25,10 +25,17 @@ type query struct {
 	config   string  // the first hex digits of the image id
 	digest   v1.Hash // the zero value asks for none
 	platform v1.Platform
+	limits   Limits
+	supply   Supply // nil: nothing is asked for
+	foreign  bool   // any platform will do where there is no choice
+	cache    documentCache
 }
 
 func newQuery(o Options) (query, error) {
-	q := query{tag: o.Tag, repoTag: o.RepoTag, config: strings.TrimPrefix(o.Config, "sha256:"), platform: hostPlatform()}
+	q := query{
+		tag: o.Tag, repoTag: o.RepoTag, config: configHex(o.Config), platform: hostPlatform(),
+		limits: o.Limits.Fill(), supply: o.Supply, cache: documentCache{o.Caches},
+	}
 	if o.Digest != "" {
 		var err error
 		if q.digest, err = v1.NewHash(o.Digest); err == nil {
@@ -38,16 +45,29 @@ func newQuery(o Options) (query, error) {
 			return query{}, fmt.Errorf("digest %q: %w", o.Digest, err)
 		}
 	}
+	q.foreign = o.Foreign && o.Platform == nil
 	if o.Platform != nil {
 		q.platform = complete(*o.Platform, q.platform)
 	}
 	return q, nil
 }
 
+// configHex takes away what stands around the image id in manifest.json of a
+// docker save, whose users may name a config as it is named there.
+func configHex(config string) string {
+	for _, prefix := range []string{"sha256:", "blobs/sha256/"} {
+		config = strings.TrimPrefix(config, prefix)
+	}
+	return strings.TrimSuffix(config, ".json")
+}
+
 // candidate is a manifest that may be the image.
 type candidate struct {
-	desc v1.Descriptor
-	tag  string // of the entry of index.json that leads to it
+	desc  v1.Descriptor
+	tag   string            // of the entry of index.json that leads to it
+	notes map[string]string // annotations of that entry
+	names []string          // full names of all entries that lead to the manifest
+	via   []v1.Descriptor   // the indexes that lead to it, the outermost first
 }
 
 func (c candidate) String() string {
@@ -61,67 +81,92 @@ func (c candidate) String() string {
 	return s
 }
 
-// pick finds the one image that the query asks for, starting from the entries
-// of a top index.
-func (q query) pick(ctx context.Context, m medium, entries []v1.Descriptor) (candidate, error) {
-	// The wording of the DataLad docker adapter, which its users know.
-	none := "No matching images found in " + m.dir()
-	several := "Multiple images found in " + m.dir() + "; disambiguate with --repo-tag or --config"
+// The wording of the DataLad docker adapter, which its users know.
+
+func none(p interface{ dir() string }) string {
+	return "No matching images found in " + p.dir()
+}
+
+func several(p interface{ dir() string }) string {
+	return "Multiple images found in " + p.dir() + "; disambiguate with --repo-tag or --config"
+}
+
+// narrow keeps the entries of a top index that have the tag and the name that
+// the query asks for.
+func (q query) narrow(p interface{ dir() string }, entries []v1.Descriptor) ([]v1.Descriptor, error) {
+	keep := func(fits func(v1.Descriptor) bool) []v1.Descriptor {
+		return slices.DeleteFunc(slices.Clone(entries), func(e v1.Descriptor) bool { return !fits(e) })
+	}
 	if q.tag != "" {
-		tagged := slices.DeleteFunc(slices.Clone(entries), func(e v1.Descriptor) bool {
-			return e.Annotations[refName] != q.tag
-		})
+		tagged := keep(func(e v1.Descriptor) bool { return e.Annotations[refName] == q.tag })
+		if len(tagged) == 0 { // podman has the whole name for the tag
+			tagged = keep(func(e v1.Descriptor) bool { return strings.HasSuffix(e.Annotations[refName], ":"+q.tag) })
+		}
 		if len(tagged) == 0 {
-			return candidate{}, fmt.Errorf("%s: no tag %q; there is %s", none, q.tag, list(tagsOf(entries), "no tag at all"))
+			return nil, fmt.Errorf("%s: no tag %q; there is %s", none(p), q.tag, list(tagsOf(entries), "no tag at all"))
 		}
 		entries = tagged
 	}
 	if q.repoTag != "" {
-		named := slices.DeleteFunc(slices.Clone(entries), func(e v1.Descriptor) bool { return !hasName(e, q.repoTag) })
+		named := keep(func(e v1.Descriptor) bool {
+			return e.Annotations[refName] == q.repoTag || e.Annotations[fullName] == q.repoTag
+		})
+		if len(named) == 0 { // the name without its registry
+			named = keep(func(e v1.Descriptor) bool { return strings.HasSuffix(e.Annotations[fullName], "/"+q.repoTag) })
+		}
 		if len(named) == 0 {
-			return candidate{}, fmt.Errorf("%s: none is called %q", none, q.repoTag)
+			return nil, fmt.Errorf("%s: none is called %q", none(p), q.repoTag)
 		}
 		entries = named
 	}
-	s := search{medium: m, digest: q.digest, walked: map[visit]bool{}}
+	return entries, nil
+}
+
+// pick finds the one image that the query asks for, starting from the entries
+// of a top index.
+func (q query) pick(ctx context.Context, m medium, entries []v1.Descriptor) (candidate, error) {
+	entries, err := q.narrow(m, entries)
+	if err != nil {
+		return candidate{}, err
+	}
+	s := search{medium: m, digest: q.digest, limits: q.limits, walked: map[visit]bool{}}
 	for _, e := range s.matching(entries) {
-		if err := s.entry(ctx, e, e.Annotations[refName], 0, q.digest == v1.Hash{}); err != nil {
+		if err := s.entry(ctx, e, e.Annotations, 0, q.digest == v1.Hash{}); err != nil {
 			return candidate{}, err
 		}
 	}
 	if len(s.found) == 0 {
 		if q.digest != (v1.Hash{}) {
-			return candidate{}, fmt.Errorf("%s: no index or manifest %s", none, q.digest)
+			return candidate{}, fmt.Errorf("%s: no index or manifest %s", none(m), q.digest)
 		}
-		return candidate{}, errors.New(none)
+		return candidate{}, errors.New(none(m))
 	}
 	if err := q.keepConfig(ctx, &s); err != nil {
 		return candidate{}, err
 	}
 	if len(s.found) == 0 {
-		return candidate{}, fmt.Errorf("%s: no image id begins with %q", none, q.config)
+		return candidate{}, fmt.Errorf("%s: no image id begins with %q", none(m), q.config)
 	}
-	switch fit := q.fitting(s.found); len(fit) {
+	fit := q.fitting(s.found)
+	if len(fit) == 0 && q.foreign {
+		fit = distinct(s.found)
+	}
+	switch len(fit) {
 	case 1:
+		fit[0].names = namesOf(s.found, fit[0].desc.Digest)
 		return fit[0], nil
 	case 0:
 		platforms := platformsOf(s.found)
 		return candidate{}, &hinted{
-			fmt.Errorf("%s: wanted %s, there is %s", none, q.platform, list(platforms, "none")),
+			fmt.Errorf("%s: wanted %s, there is %s", none(m), q.platform, list(platforms, "none")),
 			"--platform " + platforms[0],
 		}
 	default:
 		return candidate{}, &hinted{
-			fmt.Errorf("%s: %s", several, list(stringsOf(fit), "")),
+			fmt.Errorf("%s: %s", several(m), list(stringsOf(fit), "")),
 			"pick one with --tag or --digest",
 		}
 	}
-}
-
-// hasName reports whether an entry is called name: IMAGE:TAG, with or without its registry.
-func hasName(e v1.Descriptor, name string) bool {
-	full := e.Annotations[fullName]
-	return e.Annotations[refName] == name || full == name || strings.HasSuffix(full, "/"+name)
 }
 
 // keepConfig drops what was found with another image id than the one that the query asks for.
@@ -131,7 +176,7 @@ func (q query) keepConfig(ctx context.Context, s *search) error {
 	}
 	var kept []candidate
 	for _, c := range s.found {
-		raw, err := readBlob(ctx, s.medium, c.desc, maxManifestSize)
+		raw, err := readDocument(ctx, s.medium, c.desc, q.limits.ManifestSize, "manifest-size")
 		if err != nil {
 			return fmt.Errorf("read manifest: %w", err)
 		}
@@ -161,19 +206,39 @@ func (q query) fitting(found []candidate) []candidate {
 		}
 	}
 	var fit []candidate
-	seen := map[v1.Hash]bool{}
 	for _, c := range found {
 		if known(c.desc.Platform) {
 			if d, ok := distance(q.platform, *c.desc.Platform); !ok || d != best {
 				continue
 			}
 		}
+		fit = append(fit, c)
+	}
+	return distinct(fit)
+}
+
+// distinct drops what was found before under another name.
+func distinct(found []candidate) []candidate {
+	var once []candidate
+	seen := map[v1.Hash]bool{}
+	for _, c := range found {
 		if !seen[c.desc.Digest] {
 			seen[c.desc.Digest] = true
-			fit = append(fit, c)
+			once = append(once, c)
 		}
 	}
-	return fit
+	return once
+}
+
+// namesOf are the full names of what was found under one digest.
+func namesOf(found []candidate, digest v1.Hash) []string {
+	var names []string
+	for _, c := range found {
+		if name := c.notes[fullName]; c.desc.Digest == digest && name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // checkConfig compares the platform of the config, the only one told where the
@@ -181,7 +246,7 @@ func (q query) fitting(found []candidate) []candidate {
 func (q query) checkConfig(config *v1.ConfigFile, dir string) error {
 	have := v1.Platform{OS: config.OS, Architecture: config.Architecture, Variant: config.Variant}
 	have = complete(have, q.platform)
-	if _, ok := distance(q.platform, have); ok {
+	if _, ok := distance(q.platform, have); ok || q.foreign {
 		return nil
 	}
 	return &hinted{
@@ -194,9 +259,11 @@ func (q query) checkConfig(config *v1.ConfigFile, dir string) error {
 type search struct {
 	medium  medium
 	digest  v1.Hash // of the entry whose subtree counts; zero: all do
+	limits  Limits
 	walked  map[visit]bool
-	indexes int
-	entries int
+	indexes int64
+	entries int64
+	via     []v1.Descriptor // the indexes that the walk is in
 	found   []candidate
 }
 
@@ -221,19 +288,25 @@ func (s *search) matching(entries []v1.Descriptor) []v1.Descriptor {
 
 // entry visits one entry of an index at the given depth; counts says that all
 // below is asked for.
-func (s *search) entry(ctx context.Context, e v1.Descriptor, tag string, depth int, counts bool) error {
-	if s.entries++; s.entries > maxIndexEntries {
-		return fmt.Errorf("the indexes in %s have more than %d entries", s.medium.dir(), maxIndexEntries)
+func (s *search) entry(ctx context.Context, e v1.Descriptor, notes map[string]string, depth int, counts bool) error {
+	if s.entries++; s.entries > s.limits.IndexEntries {
+		return beyond("index-entries", "the indexes in %s have more than %d entries", s.medium.dir(), s.limits.IndexEntries)
 	}
 	if isAttestation(e) {
 		return nil
+	}
+	if !counts && e.Digest != s.digest {
+		var err error
+		if counts, err = standsFor(s.medium, e, s.digest); err != nil {
+			return err
+		}
 	}
 	counts = counts || e.Digest == s.digest
 	// The specification asks to pass over entries of unknown types.
 	switch ociType(e.MediaType) {
 	case types.OCIManifestSchema1:
 		if counts {
-			s.found = append(s.found, candidate{e, tag})
+			s.found = append(s.found, candidate{desc: e, tag: notes[refName], notes: notes, via: slices.Clone(s.via)})
 		}
 	case types.OCIImageIndex:
 		at := visit{e.Digest, counts}
@@ -241,19 +314,19 @@ func (s *search) entry(ctx context.Context, e v1.Descriptor, tag string, depth i
 			return nil
 		}
 		s.walked[at] = true
-		return s.nested(ctx, e, tag, depth+1, counts)
+		return s.nested(ctx, e, notes, depth+1, counts)
 	}
 	return nil
 }
 
-func (s *search) nested(ctx context.Context, e v1.Descriptor, tag string, depth int, counts bool) error {
-	if depth > maxIndexDepth {
-		return fmt.Errorf("the indexes in %s are nested deeper than %d", s.medium.dir(), maxIndexDepth)
+func (s *search) nested(ctx context.Context, e v1.Descriptor, notes map[string]string, depth int, counts bool) error {
+	if int64(depth) > s.limits.IndexDepth {
+		return beyond("index-depth", "the indexes in %s are nested deeper than %d", s.medium.dir(), s.limits.IndexDepth)
 	}
-	if s.indexes++; s.indexes > maxIndexes {
-		return fmt.Errorf("there are more than %d indexes in %s", maxIndexes, s.medium.dir())
+	if s.indexes++; s.indexes > s.limits.Indexes {
+		return beyond("indexes", "there are more than %d indexes in %s", s.limits.Indexes, s.medium.dir())
 	}
-	raw, err := readBlob(ctx, s.medium, e, maxIndexSize)
+	raw, err := readDocument(ctx, s.medium, e, s.limits.IndexSize, "index-size")
 	if err != nil {
 		return fmt.Errorf("read index: %w", err)
 	}
@@ -261,11 +334,13 @@ func (s *search) nested(ctx context.Context, e v1.Descriptor, tag string, depth 
 	if err != nil {
 		return fmt.Errorf("index %s in %s: %w", e.Digest, s.medium.dir(), err)
 	}
+	s.via = append(s.via, e)
+	defer func() { s.via = s.via[:len(s.via)-1] }()
 	if !counts {
 		entries = s.matching(entries)
 	}
 	for _, e := range entries {
-		if err := s.entry(ctx, e, tag, depth, counts); err != nil {
+		if err := s.entry(ctx, e, notes, depth, counts); err != nil {
 			return err
 		}
 	}

@@ -68,20 +68,15 @@ func TestRefused(t *testing.T) {
 		{"nothing there", func(s *site) string { return s.dir + "/nosuch" }, layout.Options{}, []string{"nosuch", "OCI layout directory or its index.json", "no such file"}},
 		{"nothing there, tag", func(s *site) string { return s.dir + "/nosuch:1" }, layout.Options{}, []string{"nosuch:1", "no such file"}},
 		{"empty reference", func(s *site) string { return "" }, layout.Options{}, []string{"no image"}},
-		{"registry", func(s *site) string { return "docker://debian" }, layout.Options{}, []string{"registry reference", "not supported yet"}},
-		{"no index.json", func(s *site) string { return s.dir }, layout.Options{}, []string{"not an OCI layout: it has no index.json"}},
-		{"docker save directory", func(s *site) string { s.write("manifest.json", "[]"); return s.dir }, layout.Options{}, []string{"docker save directory", "not supported yet"}},
-		{"its manifest.json", func(s *site) string { s.write("manifest.json", "[]"); return s.dir + "/manifest.json" }, layout.Options{}, []string{"manifest.json is not an image index"}},
+		{"registry without the network", func(s *site) string { return "docker://debian" }, layout.Options{}, []string{"docker://docker.io/library/debian:latest", "not in the cache", "no network"}},
+		{"no index.json", func(s *site) string { return s.dir }, layout.Options{}, []string{"is not an image: it has no index.json", "no manifest.json"}},
 		{"SIF", func(s *site) string {
 			s.write("x.sif", strings.Repeat("#", 32)+"SIF_MAGIC")
 			return s.dir + "/x.sif"
-		}, layout.Options{}, []string{"a SIF image", "not supported yet"}},
-		{"tar", func(s *site) string {
-			s.write("x.tar", strings.Repeat("\x00", 257)+"ustar"+strings.Repeat("\x00", 5<<20))
-			return s.dir + "/x.tar"
-		}, layout.Options{}, []string{"a tar archive", "not supported yet"}},
-		{"gzip", func(s *site) string { s.write("x.tgz", "\x1f\x8b\x08"); return s.dir + "/x.tgz" }, layout.Options{}, []string{"a gzip file"}},
-		{"zstd", func(s *site) string { s.write("x.zst", "\x28\xb5\x2f\xfd"); return s.dir + "/x.zst" }, layout.Options{}, []string{"a zstd file"}},
+		}, layout.Options{}, []string{"a SIF image", "not read"}},
+		{"xz", func(s *site) string { s.write("x.xz", "\xfd7zXZ\x00"); return s.dir + "/x.xz" }, layout.Options{}, []string{"compressed by xz, which is not read"}},
+		{"bzip2", func(s *site) string { s.write("x.bz2", "BZh9"); return s.dir + "/x.bz2" }, layout.Options{}, []string{"compressed by bzip2"}},
+		{"squashfs", func(s *site) string { s.write("x.sqfs", "hsqs"); return s.dir + "/x.sqfs" }, layout.Options{}, []string{"a squashfs image"}},
 		{"no blobs", func(s *site) string {
 			ref := good(s)
 			s.must(os.RemoveAll(s.dir + "/blobs"))

@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -21,16 +22,28 @@ type verifier struct {
 	in   string // where the blob lies, for messages
 	hash hash.Hash
 	left int64
+	read int64 // of a blob of unknown size
 	err  error // what every further Read returns
+
+	ahead *bufio.Reader // of a blob of unknown size, sees its end before the reader does
 }
 
+// newVerifier checks what src gives. Of an [unmeasured] blob the digest alone is
+// checked; it ends where src ends.
 func newVerifier(src io.ReadCloser, want v1.Descriptor, in string) *verifier {
-	return &verifier{src: src, want: want, in: in, hash: sha256.New(), left: want.Size}
+	v := &verifier{src: src, want: want, in: in, hash: sha256.New(), left: want.Size}
+	if _, unknown := src.(unmeasured); unknown {
+		v.ahead = bufio.NewReader(src)
+	}
+	return v
 }
 
 // Read returns an error that names the blob when it is shorter, longer or
 // other than its descriptor says.
 func (v *verifier) Read(p []byte) (int, error) {
+	if v.ahead != nil {
+		return v.readUnmeasured(p)
+	}
 	if v.err == nil && v.left == 0 {
 		v.err = v.finish()
 	}
@@ -55,6 +68,27 @@ func (v *verifier) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+func (v *verifier) readUnmeasured(p []byte) (int, error) {
+	if v.err != nil || len(p) == 0 {
+		return 0, v.err
+	}
+	n, err := v.ahead.Read(p)
+	v.hash.Write(p[:n])
+	v.read += int64(n)
+	if err == nil {
+		_, err = v.ahead.Peek(1)
+	}
+	switch {
+	case err == io.EOF:
+		if v.err = v.judge(); v.err != io.EOF {
+			return 0, v.err
+		}
+	case err != nil:
+		v.err = fmt.Errorf("blob %s in %s: %w", v.want.Digest, v.in, err)
+	}
+	return n, nil
+}
+
 // finish judges the blob when as many bytes are read as it should have; io.EOF
 // is the good verdict.
 func (v *verifier) finish() error {
@@ -65,6 +99,11 @@ func (v *verifier) finish() error {
 	case err != io.EOF:
 		return fmt.Errorf("blob %s in %s: %w", v.want.Digest, v.in, err)
 	}
+	return v.judge()
+}
+
+// judge compares the digest of all that was read.
+func (v *verifier) judge() error {
 	got := v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(v.hash.Sum(nil))}
 	if got != v.want.Digest {
 		return fmt.Errorf("blob %s in %s: its content has the digest %s", v.want.Digest, v.in, got)
@@ -74,14 +113,17 @@ func (v *verifier) finish() error {
 
 // Close says success only of a blob that was read whole and found right.
 func (v *verifier) Close() error {
-	if v.err == nil && v.left == 0 {
+	if v.err == nil && v.left == 0 && v.ahead == nil {
 		v.err = v.finish()
 	}
 	verdict := v.err
-	switch verdict {
-	case io.EOF:
+	switch {
+	case verdict == io.EOF:
 		verdict = nil
-	case nil:
+	case verdict == nil && v.ahead != nil:
+		verdict = fmt.Errorf("blob %s in %s: closed after %d bytes, before its end, not verified", v.want.Digest, v.in, v.read)
+		v.err = verdict
+	case verdict == nil:
 		verdict = fmt.Errorf("blob %s in %s: closed after %d of %d bytes, not verified", v.want.Digest, v.in, v.want.Size-v.left, v.want.Size)
 		v.err = verdict
 	}

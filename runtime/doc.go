@@ -23,10 +23,19 @@
 // A kernel may lack the calls that this is made of (mountapi.go), or refuse overlays (underlay.go). No version is
 // compared: the errno of what was tried decides.
 //
-// A seat is left for joining, where the ranks of a job step on one node share a container: everything that a second
-// command needs is reached from the first by file descriptor (/proc/COMMAND/ns/user is the inner user namespace, its
-// parent by NS_GET_PARENT the outer one, /proc/COMMAND/ns/mnt the mounts, /proc/COMMAND/root the root), and the step
-// that execs it, prelude/enter.c, depends on nothing that libcontainer leaves behind.
+// The ranks of a job step on one node share a container (share.go, package rendezvous). The first one's outside founds it and
+// goes on as above; before the command begins, the inside gives the container's namespaces to the front, which lets others
+// in. Another rank's outside gets them by the rendezvous and has its front start the command there (prelude/join.c): nothing is mounted,
+// and neither an inside nor libcontainer is started.
+//
+//	outside                     front                        the others' outsides
+//	Meet(plan) ─ place ───────▶ hold it
+//	Prepare ──── start ───────▶ fork the inside              Meet(plan) … wait
+//	Start ────── scratch ─────▶ hold it
+//	             inside: namespaces ▶ hold them
+//	                            answer ────────────────────▶ all of these
+//	                                                         Join ── letter ──▶ its front: fork, setns, exec
+//	                            leave; the last one tidies
 //
 // On disk: one directory a run below SCRATCH/dlrun-UID, mode 0700, held by a shared flock and removed at the end or
 // by the next run (scratch.go).

@@ -25,7 +25,7 @@ func Init() {
 }
 
 // Serve answers the outside until it has handed over a run or has gone, and returns the exit code of the run.
-// An error, told to nobody yet, means that the run failed. With code 0 and none, the outside has told why nothing was run.
+// An error, told to nobody yet, says why the run failed. With code 0 and none, the outside has told why nothing was run.
 // What the caller should know of a run that goes on is told to note, unless Options.Quiet.
 func Serve(note func(string)) (code int, err error) {
 	// Libcontainer warns on every start that a container without a cgroup and without a pid namespace of its own
@@ -79,27 +79,41 @@ func serveRun(j *job, peer *os.File, enc *json.Encoder, note func(string)) (int,
 	if j.Options.Quiet {
 		note = func(string) {}
 	}
+	hold(j.Hold)
 	scratch, err := holdScratch(j.Options.Scratch, unix.LOCK_SH)
 	if e := enc.Encode(refuse(err)); err != nil || e != nil {
 		return 0, e
 	}
 	_ = peer.Close()
 	var ending sync.Mutex // for good: by who comes first
-	end := func() {
+	end := func(frontDied bool) {
 		prelude.EndTree()
-		scratch.remove()
+		// Whether others are left in a shared container the front knows, as long as it lives.
+		if !j.Options.Shared || frontDied && prelude.LeaveShare() {
+			scratch.remove()
+		}
 	}
 	go func() {
 		waitForFront()
 		ending.Lock()
 		syscall.ForkLock.Lock() // what run starts from here on would outlive the end
-		end()
+		end(true)
 		os.Exit(128 + int(unix.SIGKILL))
 	}()
 	code, err := run(j, scratch, note)
 	ending.Lock() // after the front's death err tells of nothing else
-	end()
+	end(false)
 	return code, err
+}
+
+// hold takes shared locks for as long as this process lives. The outside holds them until it is answered.
+func hold(files [][]byte) {
+	for _, name := range files {
+		fd, err := unix.Open(string(name), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err == nil {
+			_ = unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB)
+		}
+	}
 }
 
 // waitForFront returns when the front has died, or has given up the run.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -14,11 +15,14 @@ import (
 
 // Options is what a run needs besides its description.
 type Options struct {
-	Scratch string // the run's own directory, from NewScratch
-	Filter  []byte // the seccomp filter of the spec, compiled: an array of struct sock_filter
-	Files   []int  // numbers, ascending, of the open files above 2 that the command keeps
-	Hint    string // printed where the command is not found
-	Quiet   bool   // say nothing but errors
+	Scratch string   // the run's own directory, from NewScratch
+	Filter  []byte   // the seccomp filter of the spec, compiled: an array of struct sock_filter
+	Files   []int    // numbers, ascending, of the open files above 2 that the command keeps
+	Hint    string   // printed where the command is not found
+	Hold    []string `json:"-"` // files to hold a shared flock on while the run lives, where that can be had
+	Quiet   bool     // say nothing but errors
+	Offer   string   // what the launcher offers an MPI program: its failure may be explained by it; "" says nothing
+	Shared  bool     // others may join; set by Seat.Start
 }
 
 // request is one message of the outside. Exactly one field is set.
@@ -42,6 +46,7 @@ type job struct {
 	Namespaces       []specs.LinuxNamespace
 	Masked, ReadOnly []string
 	Annotations      map[string]string
+	Hold             [][]byte
 	Options          Options
 }
 
@@ -59,7 +64,7 @@ func newJob(s *specs.Spec, o Options) *job {
 		Args: toBytes(p.Args), Env: toBytes(p.Env), Cwd: []byte(p.Cwd), Terminal: p.Terminal,
 		User: p.User, Capabilities: p.Capabilities, NoNewPrivileges: p.NoNewPrivileges,
 		Root: s.Root, Hostname: s.Hostname, Namespaces: s.Linux.Namespaces,
-		Masked: s.Linux.MaskedPaths, ReadOnly: s.Linux.ReadonlyPaths, Annotations: s.Annotations, Options: o,
+		Masked: s.Linux.MaskedPaths, ReadOnly: s.Linux.ReadonlyPaths, Annotations: s.Annotations, Hold: toBytes(o.Hold), Options: o,
 	}
 	for _, m := range s.Mounts {
 		j.Mounts = append(j.Mounts, mount{[]byte(m.Destination), []byte(m.Source), m.Type, toBytes(m.Options)})
@@ -117,22 +122,54 @@ func (e *InsideError) Error() string { return e.Message }
 // Hint is the next step.
 func (e *InsideError) Hint() string { return e.hint }
 
-// outside is the caller's end of the socket.
+// outside is the caller's end of the socket, nil as long as there is no inside.
 type outside struct {
 	sync.Mutex
-	enc *json.Encoder
-	dec *json.Decoder
+	peer *os.File
+	enc  *json.Encoder
+	dec  *json.Decoder
 }
 
-var connect = sync.OnceValue(func() *outside {
+var inside outside
+
+// connect finds the inside, or starts it where it waits to be asked for.
+func (o *outside) connect() error {
+	if o.peer != nil {
+		return nil
+	}
 	peer := prelude.Peer()
-	return &outside{enc: json.NewEncoder(peer), dec: json.NewDecoder(peer)}
-})
+	if prelude.Waits() {
+		var err error
+		if peer, err = prelude.StartInside(false); err != nil {
+			return err
+		}
+	}
+	o.use(peer)
+	return nil
+}
+
+func (o *outside) use(peer *os.File) {
+	o.peer, o.enc, o.dec = peer, json.NewEncoder(peer), json.NewDecoder(peer)
+}
+
+// renew starts an inside in place of one that has been of use, or waits. With inner it has the inner user namespace ready.
+func renew(inner bool) error {
+	inside.Lock()
+	defer inside.Unlock()
+	peer, err := prelude.StartInside(inner)
+	if err == nil {
+		inside.use(peer)
+	}
+	return err
+}
 
 func call(r request) error {
-	o := connect()
+	o := &inside
 	o.Lock()
 	defer o.Unlock()
+	if err := o.connect(); err != nil {
+		return err
+	}
 	if err := o.enc.Encode(r); err != nil {
 		return fmt.Errorf("ask the inside: %w", err)
 	}
@@ -152,10 +189,17 @@ func call(r request) error {
 // Run hands the run over. When it returns nil this process has nothing left to do but to exit with 0: the
 // scratch directory belongs to the inside, and the front returns the command's exit code.
 func Run(s *specs.Spec, o Options) error {
+	if err := checkFilter(s, o); err != nil {
+		return err
+	}
+	return call(request{Run: newJob(s, o)})
+}
+
+func checkFilter(s *specs.Spec, o Options) error {
 	if (s.Linux.Seccomp != nil) != (len(o.Filter) > 0) {
 		return errors.New("the seccomp filter of the spec is not compiled")
 	}
-	return call(request{Run: newJob(s, o)})
+	return nil
 }
 
 // TryOverlay reports, by doing, whether layers below dir can be mounted as an overlay in the namespaces of a run.

@@ -43,7 +43,13 @@ func run(j *job, scratch *Scratch, note func(string)) (int, error) {
 		return 125, fmt.Errorf("create the container: %w", err)
 	}
 	led := needsLeader(s)
-	p, err := commandProcess(s, j.Options, led, scratch)
+	var inner *os.File
+	if j.Options.Shared && s.Process.User.UID != 0 {
+		if inner, err = prelude.Inner(); err != nil {
+			return 125, err
+		}
+	}
+	p, err := commandProcess(s, j.Options, led, scratch, inner)
 	if err != nil {
 		return 125, err
 	}
@@ -58,6 +64,11 @@ func run(j *job, scratch *Scratch, note func(string)) (int, error) {
 	if err := unix.SchedSetaffinity(pid, &affinity); err != nil {
 		return 125, fmt.Errorf("keep the CPU affinity: %w", err)
 	}
+	if j.Options.Shared {
+		if err := letOthersIn(s, pid, inner); err != nil {
+			return 125, err
+		}
+	}
 	for _, f := range p.ExtraFiles { // they are the command's alone: others wait for their end
 		_ = f.Close()
 	}
@@ -71,12 +82,16 @@ func run(j *job, scratch *Scratch, note func(string)) (int, error) {
 	defer time.AfterFunc(time.Second, shrink).Stop()
 	code, err := wait(pid)
 	prelude.SetCommand(-1, false)
+	if err == nil && code != 0 && j.Options.Offer != "" {
+		err = explainMPI(s, j.Options.Offer)
+	}
 	return code, err
 }
 
-// shrink gives back what the start has taken: a long run only waits.
+// shrink gives back what the start has taken: a long run only waits. It does not return.
 func shrink() {
 	debug.FreeOSMemory()
+	debug.SetGCPercent(-1) // else the collector comes every two minutes, for nothing
 	prelude.DropProgram()
 }
 
@@ -120,31 +135,48 @@ func wait(command int) (int, error) {
 // commandProcess describes libcontainer's process: this binary once more, which enters the inner user namespace,
 // loads the seccomp filter and execs the command. libcontainer would compile the filter anew in every run and load it
 // too early: a profile without unshare would keep the command from its own uid.
-func commandProcess(s *specs.Spec, o Options, led bool, scratch *Scratch) (*libcontainer.Process, error) {
+// The inner user namespace is made there, unless it is given.
+func commandProcess(s *specs.Spec, o Options, led bool, scratch *Scratch, inner *os.File) (*libcontainer.Process, error) {
 	var files []*os.File
 	for _, fd := range o.Files {
 		files = append(files, os.NewFile(uintptr(fd), "inherited"))
 	}
-	letter, err := scratch.stateFile("enter", enterLetter(s.Process, o, led))
+	nested := nestedNew
+	switch {
+	case s.Process.User.UID == 0:
+		nested = nestedNot
+	case inner != nil:
+		nested = nestedJoin
+	}
+	letter, err := scratch.stateFile("enter", enterLetter(s.Process, o, led, nested))
 	if err != nil {
 		return nil, err
 	}
+	at := 3 + len(files)
+	files = append(files, letter, prelude.Leader())
+	if inner != nil {
+		files = append(files, inner)
+	}
 	return &libcontainer.Process{
 		Init: true,
-		Args: []string{"/proc/self/exe", "__enter", strconv.Itoa(3 + len(files))}, ExtraFiles: append(files, letter, prelude.Leader()),
+		Args: []string{"/proc/self/exe", "__enter", strconv.Itoa(at)}, ExtraFiles: files,
 		Env: []string{"HOME=/"}, Cwd: "/", // the command's own are in the letter
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		LogLevel: "1", // fatal; see Serve
 	}, nil
 }
 
+// Where the command's inner user namespace comes from; the same numbers as in prelude.h.
+const (
+	nestedNot  = iota // it stays in the outer one
+	nestedNew         // it makes it
+	nestedJoin        // it is there
+)
+
 // enterLetter is what prelude/enter.c reads: the length of the filter (8 bytes, the machine's order), the filter, and
 // strings that each end in NUL. led says whether the command gets a leader.
-func enterLetter(p *specs.Process, o Options, led bool) []byte {
-	nested, leader, terminal := 1, 0, 0
-	if p.User.UID == 0 {
-		nested = 0
-	}
+func enterLetter(p *specs.Process, o Options, led bool, nested int) []byte {
+	leader, terminal := 0, 0
 	if led {
 		leader = 1
 	}
@@ -156,7 +188,8 @@ func enterLetter(p *specs.Process, o Options, led bool) []byte {
 		numbers[i] = strconv.Itoa(fd)
 	}
 	words := []string{
-		fmt.Sprintf("%d:%d:%d:%x:%x:%d:%d", p.User.UID, p.User.GID, nested, prelude.Ignored(), prelude.Blocked(), leader, terminal),
+		fmt.Sprintf("%d:%d:%d:%x:%x:%d:%d:%x", p.User.UID, p.User.GID, nested, prelude.Ignored(), prelude.Blocked(),
+			leader, terminal, capabilityBits(p)),
 		strings.Join(numbers, ","), p.Cwd, o.Hint, strconv.Itoa(len(p.Args)),
 	}
 	words = append(append(words, p.Args...), p.Env...)

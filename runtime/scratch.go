@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -96,7 +97,7 @@ func newScratchIn(base string) (*Scratch, error) {
 // takeFrame returns a directory that no run holds, one that a run has left or a new one. What it still holds is not
 // looked at. More of them than stay are the remains of runs that were killed, and removed.
 func takeFrame(parent string) (*Scratch, error) {
-	entries, err := os.ReadDir(parent)
+	entries, err := readFrames(parent)
 	if err != nil {
 		return nil, err
 	}
@@ -125,8 +126,20 @@ func takeFrame(parent string) (*Scratch, error) {
 	return taken, nil
 }
 
-// unborn begins the name of a directory that is not locked yet and must not be taken for one that was left.
-const unborn = "new-"
+// born begins the name of a frame; unborn that of a directory that is not locked yet and must not be taken for one
+// that was left.
+const (
+	born   = "run-"
+	unborn = "new-"
+)
+
+// readFrames lists the directories of runs; beside them are the steps (package rendezvous), perhaps a store.
+func readFrames(parent string) ([]os.DirEntry, error) {
+	entries, err := os.ReadDir(parent)
+	return slices.DeleteFunc(entries, func(e os.DirEntry) bool {
+		return !strings.HasPrefix(e.Name(), born) && !strings.HasPrefix(e.Name(), unborn)
+	}), err
+}
 
 // newFrame makes a directory that this run holds before others can see it as a frame. ENOENT: another run has
 // removed it before it was held.
@@ -139,7 +152,7 @@ func newFrame(parent string) (*Scratch, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Dir = filepath.Join(parent, "run-"+strings.TrimPrefix(filepath.Base(dir), unborn))
+	s.Dir = filepath.Join(parent, born+strings.TrimPrefix(filepath.Base(dir), unborn))
 	if err := os.Rename(dir, s.Dir); err != nil {
 		_ = unix.Close(s.lock)
 		return nil, err
@@ -255,7 +268,7 @@ func (s *Scratch) remove() {
 	for _, name := range parts {
 		_ = blank(filepath.Join(s.Dir, name)) // else the next run's affair
 	}
-	if entries, err := os.ReadDir(filepath.Dir(s.Dir)); err != nil || len(entries) > frames {
+	if entries, err := readFrames(filepath.Dir(s.Dir)); err != nil || len(entries) > frames {
 		removeTree(s.Dir)
 	}
 	_ = unix.Close(s.lock)

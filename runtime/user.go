@@ -18,8 +18,8 @@ const (
 	groupAnnotation  = "org.dlrun.group"
 )
 
-// maxAccounts bounds what is read of an image's passwd or group file, in bytes.
-const maxAccounts = 4 << 20
+// maxFile bounds what is read of a file of an image, in bytes.
+const maxFile = 4 << 20
 
 // addUser binds a passwd and a group file that know the caller over the image's.
 func addUser(annotations map[string]string, root *rootfs, scratch *Scratch) error {
@@ -30,7 +30,7 @@ func addUser(annotations map[string]string, root *rootfs, scratch *Scratch) erro
 		if line == "" {
 			continue
 		}
-		image, err := root.readAccounts("/etc/" + a.name)
+		image, err := root.readFile("/etc/" + a.name)
 		if err != nil {
 			return err
 		}
@@ -70,9 +70,9 @@ func hasAccount(file []byte, line string) bool {
 	return false
 }
 
-// readAccounts reads a file of the image from inside the root. What is not a regular file (a fifo, a
+// readFile reads a file of the image, up to a limit, from inside the root. What is not a regular file (a fifo, a
 // directory, a link to the host) counts as empty.
-func (r *rootfs) readAccounts(name string) ([]byte, error) {
+func (r *rootfs) readFile(name string) ([]byte, error) {
 	at, err := r.target(name, false)
 	if err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func (r *rootfs) readAccounts(name string) ([]byte, error) {
 		return nil, fmt.Errorf("read %s of the image: %w", name, err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxAccounts))
+	data, err := io.ReadAll(io.LimitReader(f, maxFile))
 	if err != nil {
 		return nil, fmt.Errorf("read %s of the image: %w", name, err)
 	}

@@ -1,7 +1,6 @@
 package test
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -23,6 +22,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/dlrun/dlrun/test/internal/image"
+	"github.com/dlrun/dlrun/test/internal/processes"
 )
 
 // session is what belongs to one run of one script.
@@ -51,6 +51,13 @@ func commands() map[string]func(ts *testscript.TestScript, neg bool, args []stri
 		"snapshot":  snapshot,
 		"unchanged": unchanged,
 		"peak":      peak,
+		"lastlayer": lastLayer,
+		"spoil":     spoil,
+		"registry":  startRegistry,
+		"front":     startFront,
+		"faulty":    startFaulty,
+		"push":      push,
+		"requests":  requests,
 	}
 }
 
@@ -244,7 +251,11 @@ func peak(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	limit, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	cmd := command(ts, filepath.Join(filepath.Dir(ts.Getenv("TREECMP")), args[1]), args[2:])
+	name := args[1]
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(filepath.Dir(ts.Getenv("TREECMP")), name)
+	}
+	cmd := command(ts, name, args[2:])
 	cmd.Stdout, cmd.Stderr = ts.Stdout(), ts.Stderr()
 	ts.Check(cmd.Start())
 	done := make(chan error)
@@ -260,31 +271,7 @@ func peak(ts *testscript.TestScript, neg bool, args []string) {
 			}
 			return
 		case <-tick:
-			most = max(most, anonymous(cmd.Process.Pid))
+			most = max(most, processes.Anonymous(cmd.Process.Pid))
 		}
 	}
-}
-
-// anonymous is the anonymous resident memory of a process tree, in bytes.
-func anonymous(pid int) int {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0 // ended
-	}
-	sum := 0
-	for l := range bytes.Lines(status) {
-		if f := bytes.Fields(l); len(f) == 3 && string(f[0]) == "RssAnon:" {
-			kb, _ := strconv.Atoi(string(f[1]))
-			sum += kb << 10
-		}
-	}
-	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	for _, t := range tasks {
-		children, _ := os.ReadFile(t)
-		for c := range bytes.FieldsSeq(children) {
-			child, _ := strconv.Atoi(string(c))
-			sum += anonymous(child)
-		}
-	}
-	return sum
 }

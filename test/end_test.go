@@ -72,8 +72,10 @@ func TestEnd(t *testing.T) {
 				for range n {
 					m := newMarker()
 					cmd, p := start(t, d, m, flags...)
+					whole := len(m.living())
 					for j, part := range k.order {
 						if j > 0 { // in turn: what is promised ends where both are killed at once
+							until(t, "the first deaths", func() bool { return len(m.living()) < whole-1 })
 							time.Sleep(50 * time.Millisecond)
 						}
 						_ = syscall.Kill(p.named(part), syscall.SIGKILL)
@@ -94,6 +96,20 @@ func TestEnd(t *testing.T) {
 	}
 }
 
+// complete waits until all of the family sleep.
+func (m marker) complete(t *testing.T) {
+	t.Helper()
+	until(t, "the family", func() bool {
+		sleeping := 0
+		for _, line := range m.living() {
+			if strings.Contains(line, " sleep "+m.seconds) && !strings.Contains(line, "-c") {
+				sleeping++
+			}
+		}
+		return sleeping == 3
+	})
+}
+
 // start runs the family, and returns when it is there.
 func start(t *testing.T, d *desk, m marker, flags ...string) (*exec.Cmd, parts) {
 	t.Helper()
@@ -108,15 +124,7 @@ func start(t *testing.T, d *desk, m marker, flags ...string) (*exec.Cmd, parts) 
 	if n, err := out.Read(make([]byte, 6)); n == 0 {
 		t.Fatal(err)
 	}
-	until(t, "the family", func() bool {
-		sleeping := 0
-		for _, line := range m.living() {
-			if strings.Contains(line, " sleep "+m.seconds) && !strings.Contains(line, "-c") {
-				sleeping++
-			}
-		}
-		return sleeping == 3
-	})
+	m.complete(t)
 	return cmd, partsOf(t, cmd.Process.Pid)
 }
 

@@ -29,6 +29,7 @@ var heavy = []struct {
 	{"github.com/google/go-containerregistry/pkg/v1/layout", []string{"layout"}, "layouts are read and written in one place"},
 	{"github.com/google/go-containerregistry/pkg/v1/tarball", []string{"layout"}, "archives are a source of images"},
 	{"github.com/google/go-containerregistry/pkg/authn", []string{"layout"}, "registries are a source of images"},
+	{"net/http", []string{"layout"}, "one room speaks to the network"},
 	{"github.com/opencontainers/umoci", []string{"unpack"}, "layers are unpacked in one place"},
 	{"github.com/klauspost/pgzip", []string{"unpack"}, "layers are decompressed in one place"},
 	{"github.com/opencontainers/runc", []string{"runtime"}, "the one cgo room"},

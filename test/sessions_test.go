@@ -30,18 +30,10 @@ import (
 
 func TestSessions(t *testing.T) {
 	base := baseDir(t)
-	bin := filepath.Join(base, "bin")
-	install(t, bin, "../bin/dlrun", "dlrun")
-	build(t, filepath.Join(bin, "treecmp"), "./treecmp")
-	if err := compile("oldkernel/oldkernel.c", filepath.Join(bin, "oldkernel")); err != nil {
-		t.Fatal(err)
-	}
-	tools, err := filepath.Glob("testdata/bin/*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, tool := range tools {
-		install(t, bin, tool, filepath.Base(tool))
+	bin := os.Getenv(testBin)
+	if bin == "" {
+		bin = filepath.Join(base, "bin")
+		installAll(t, bin)
 	}
 	tiny, err := image.Get(t.Context(), "tiny")
 	if err != nil {
@@ -70,9 +62,37 @@ func TestSessions(t *testing.T) {
 	}
 }
 
+// testBin is a variable that names a directory with all that installAll puts there: where the tests run on a machine that
+// cannot build it (vm_test.go).
+const testBin = "DLRUN_TEST_BIN"
+
+// installAll puts dlrun and the programs of sessions into dir.
+func installAll(t *testing.T, dir string) {
+	t.Helper()
+	install(t, dir, "../bin/dlrun", "dlrun")
+	if err := os.Symlink("dlrun", filepath.Join(dir, "git-annex-remote-dlrun")); err != nil {
+		t.Fatal(err)
+	}
+	build(t, filepath.Join(dir, "treecmp"), "./treecmp")
+	for name, source := range map[string]string{
+		"oldkernel": "oldkernel/oldkernel.c", "probe": "payload/probe.c", "exchange": "payload/exchange.c",
+	} {
+		if err := compile(source, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tools, err := filepath.Glob("testdata/bin/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tool := range tools {
+		install(t, dir, tool, filepath.Base(tool))
+	}
+}
+
 // enter makes the rest of a session happen as u, in u's environment. Every
-// session has its own image cache.
-func enter(ctx context.Context, e *testscript.Env, u *users.User, bin, tiny string) error {
+// session has its own image cache. The variables in more win.
+func enter(ctx context.Context, e *testscript.Env, u *users.User, bin, tiny string, more ...string) error {
 	vars := append(u.Env(),
 		"WORK="+e.WorkDir, "TMPDIR="+e.Getenv("TMPDIR"), "PWD="+e.WorkDir,
 		"TINY="+tiny, "TREECMP="+filepath.Join(bin, "treecmp"), "DLRUN_CACHE="+filepath.Join(e.WorkDir, ".store"),
@@ -80,6 +100,7 @@ func enter(ctx context.Context, e *testscript.Env, u *users.User, bin, tiny stri
 		"GIT_CONFIG_GLOBAL=/dev/null", "XDG_CACHE_HOME="+filepath.Join(e.WorkDir, ".xdg"), "XDG_CONFIG_HOME="+filepath.Join(e.WorkDir, ".config"),
 		fmt.Sprintf("TEST_UID=%d", u.UID), fmt.Sprintf("TEST_GID=%d", u.GID),
 	)
+	vars = append(vars, more...)
 	for i, v := range vars {
 		if path, ok := strings.CutPrefix(v, "PATH="); ok {
 			vars[i] = "PATH=" + bin + ":" + path
@@ -92,6 +113,7 @@ func enter(ctx context.Context, e *testscript.Env, u *users.User, bin, tiny stri
 		s.vars = append(s.vars, name)
 	}
 	e.Values[sessionKey{}] = s
+	e.Values[registriesKey{}] = &registries{}
 	if os.Geteuid() == 0 {
 		err := filepath.WalkDir(e.WorkDir, func(p string, _ fs.DirEntry, err error) error {
 			return errors.Join(err, os.Lchown(p, u.UID, u.GID))

@@ -325,6 +325,19 @@ func TestJobControl(t *testing.T) {
 			term.typed("\x1c")
 			term.expect(`code 131\n(?s:.*)\$ $`)
 		},
+		"interrupt while it starts": func(t *testing.T, term *terminal) {
+			n := rounds(t, 40)
+			for i := range n {
+				term.typed("dlrun $TINY -- sleep 100; echo \"code $?\"\n")
+				until(t, "dlrun", func() bool { // before, the key is for the shell
+					jobs := children(term.cmd.Process.Pid)
+					return len(jobs) == 1 && arguments(jobs[0])[0] == "dlrun"
+				})
+				time.Sleep(time.Duration(i) * 40 * time.Millisecond / time.Duration(n))
+				term.typed("\x03")
+				term.expect(`(\^C|code 130)\n\$ $`) // at first it may die of the signal: then the shell stops there
+			}
+		},
 		"a key that the command takes itself": func(t *testing.T, term *terminal) {
 			term.typed("dlrun $TINY -- sh -c 'stty raw -echo; echo ready; dd bs=1 count=3 2>/dev/null | od -An -tx1; stty sane'\n")
 			term.expect(`\nready`)
@@ -378,7 +391,7 @@ func TestJobControl(t *testing.T) {
 			term.typed("\x1a")
 			term.expect(`Stopped(?s:.*)\$ $`)
 			term.typed("fg\n")
-			time.Sleep(100 * time.Millisecond)
+			until(t, "raw modes", func() bool { return rawModes(t, term.master) }) // before, the key is for the script too
 			term.typed("\x03")
 			term.expect(`code 130\n`)
 			term.expect(`\$ $`)

@@ -165,10 +165,10 @@ func TestLimits(t *testing.T) {
 		"directories": {unpack.Limits{Memory: 2000}, many(50, func(i int) entry { return dir(name(i)) }), "memory"},
 		"whiteouts":   {unpack.Limits{Memory: 2000}, many(500, func(i int) entry { return whiteout(name(i)) }), "memory"},
 		"links":       {unpack.Limits{Memory: 2000}, many(500, func(i int) entry { return hardlink(name(i), "none") }), "memory"},
-		"a file":      {unpack.Limits{Slack: 1 << 20, Ratio: 1}, stack(tarOf(raw(paxSparse("f", 1<<22, "x")))), "bytes"},
-		"files":       {unpack.Limits{Slack: 1 << 20, Ratio: 1}, stack(tarOf(raw(paxSparse("f", 1<<19, "x")), raw(paxSparse("g", 1<<20, "x")))), "bytes"},
+		"a file":      {unpack.Limits{Bytes: 1 << 20, Ratio: 1}, stack(tarOf(raw(paxSparse("f", 1<<22, "x")))), "bytes"},
+		"files":       {unpack.Limits{Bytes: 1 << 20, Ratio: 1}, stack(tarOf(raw(paxSparse("f", 1<<19, "x")), raw(paxSparse("g", 1<<20, "x")))), "bytes"},
 		"a tebibyte":  {unpack.Limits{}, stack(tarOf(raw(paxSparse("f", 1<<40, "x")))), "bytes"},
-		"zeros behind the end": {unpack.Limits{Slack: 1 << 20, Ratio: 1},
+		"zeros behind the end": {unpack.Limits{Inflate: 1 << 20, Ratio: 1},
 			imageOf(compressed(make([]byte, 1<<23), zst(make([]byte, 1<<23)))), "bytes"},
 	}
 	for name, tt := range tests {

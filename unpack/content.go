@@ -22,7 +22,12 @@ type content struct {
 	buf    []byte // a multiple of hole
 	r      io.Reader
 	size   int64
+
+	written int64 // of all files so far, in whole blocks
 }
+
+// block is what file systems allocate, in bytes.
+const block = 4096
 
 func (c *content) Read([]byte) (int, error) {
 	return 0, errors.New("content can only be written to a file")
@@ -51,6 +56,7 @@ func (c *content) WriteTo(w io.Writer) (int64, error) {
 				return off, err
 			}
 			end = off + int64(stop)
+			c.written += int64(stop-start+block-1) &^ (block - 1)
 		}
 		off += int64(len(b))
 	}

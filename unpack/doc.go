@@ -9,16 +9,31 @@
 //	                              device, an opaque directory carries user.overlay.opaque
 //	layers/<diff_id>/meta.json    what the layer is: counts, and the directories it implies
 //	layers/<diff_id>/unsynced     as long as the disk may not have it yet: the boot id
-//	roots/<chain_id>.json         the marker of one image, written last
+//	roots/<chain_id>.json         the marker of one image, written last; locked while a run uses the image
 //	roots/<chain_id>/fs/          now and then: directories alone, see "Implied directories"
 //	merged/<chain_id>/fs/         one image in one directory, where layers cannot be stacked
 //	tmp/<host>.<pid>.<random>/    one unpack at work, its directory locked with flock
-//	locks/<id>                    flock: saves doing work twice, never needed to be right
+//	locks/<id>                    flock: saves doing work twice, and keeps from being trimmed what an unpack counts on
+//	<id>.aside.<random>           was found damaged while a run used it
 //
-// Every name is a sha256 in hex, and none is ever taken from a file of the
+// Package layout keeps documents/, refs/ and places/ beside these: small files by which
+// images of registries are found again.
+//
+// Every name is a sha256 in hex, and no root is ever taken from a file of the
 // store: a marker says which form the image has, the image itself says which
-// layers. A warm start reads one marker and stats the layers; it takes no lock,
-// creates nothing and opens no layer.
+// layers. A warm start reads one marker and stats the layers; it waits for nothing,
+// creates nothing and opens no layer. A layer whose top directory has another time
+// than when it was unpacked is unpacked anew.
+//
+// # Trimming
+//
+// Whoever has a root holds a shared lock on its marker, and whoever trims removes a
+// marker only with the exclusive one, then the layers that no marker needs. Between
+// a layer that is found in place and the marker that needs it lies the rest of an
+// unpack: it holds shared locks on the layers, without which none is removed. An
+// image that is removed between two steps is unpacked again. Where flock does not
+// work nothing is trimmed. The last use is the time of the marker, written at most
+// once a day. [Store.Verify] compares what lies here with the blobs of the image.
 //
 // # Unpacking a layer
 //
@@ -46,7 +61,8 @@
 // lower layer. Layers are shared by images, so it is mended per image: one more
 // layer on top, roots/<chain_id>/fs, holds just these directories as the lower
 // layer has them. A directory implied where a lower layer has a symlink cannot
-// be mended this way.
+// be mended this way. Nor does overlayfs hide the whiteouts of a directory that one
+// layer alone has: such a directory is put there too, and so merged.
 //
 // # Merged
 //

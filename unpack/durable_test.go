@@ -16,7 +16,9 @@ func TestUnsynced(t *testing.T) {
 	img := stack(tarOf(file("f", "right")), tarOf(file("g", "right")))
 	root := func(dir string, o unpack.Options) *unpack.Root {
 		t.Helper()
-		return must[*unpack.Root](t)(must[*unpack.Store](t)(unpack.Open(dir, o)).Root(context.Background(), img))
+		s := must[*unpack.Store](t)(unpack.Open(dir, o))
+		defer s.Close()
+		return must[*unpack.Root](t)(s.Root(context.Background(), img))
 	}
 	marks := func(dir string) []string {
 		t.Helper()

@@ -42,16 +42,31 @@ func (e *StoreError) Hint() string {
 
 // LimitError says that a layer goes beyond what [Limits] allows.
 type LimitError struct {
+	Name string // of the limit, as the command line calls it
 	What string // the measure, as in "entries"
 	Max  int64  // what is allowed
 }
 
 func (e *LimitError) Error() string {
-	return fmt.Sprintf("the layer goes beyond the limit of %d %s", e.Max, e.What)
+	return fmt.Sprintf("it goes beyond the limit of %d %s", e.Max, e.What)
 }
+
+// Hint says what to type.
+func (e *LimitError) Hint() string {
+	return fmt.Sprintf("if the image is to be trusted: --limit %s=N", e.Name)
+}
+
+// inodesError says that the file system can hold few more files.
+type inodesError struct{}
+
+func (*inodesError) Error() string { return "the file system has no room for more files (inodes)" }
+func (*inodesError) Unwrap() error { return unix.ENOSPC }
 
 // errMerge asks for the merged form. It never leaves the package.
 var errMerge = errors.New("layers cannot be stacked")
+
+// errGone says that a layer has been taken out of the store meanwhile. It never leaves the package.
+var errGone = errors.New("a layer was removed")
 
 // formatError is a fault of the tar stream: the blob may be damaged, which the
 // digest tells better.

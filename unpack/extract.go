@@ -28,7 +28,12 @@ type extraction struct {
 	links   []hardlink // in the order of the layer
 	entries int64
 	bytes   int64 // of regular files, holes included
+	onDisk  int64 // of regular files, in whole blocks
+	dirs    int64
 }
+
+// disk is about what the layer takes on disk, in bytes.
+func (x *extraction) disk() int64 { return x.onDisk + x.dirs*block }
 
 // extractor writes the entries of one layer.
 type extractor struct {
@@ -37,7 +42,8 @@ type extractor struct {
 	umoci  *layer.TarExtractor
 	data   content
 	budget *budget
-	max    int64 // bytes of regular files, holes included
+	max    int64           // bytes of regular files, holes included
+	linked map[string]bool // names of the links
 	strip  os.FileMode
 }
 
@@ -52,10 +58,12 @@ func extract(ctx context.Context, r io.Reader, root string, b *budget, size int6
 		extraction: extraction{root: root, tree: newNode()},
 		ctx:        ctx,
 		budget:     b,
-		max:        b.limits.unpacked(size),
+		max:        b.limits.grown(b.limits.Bytes, size),
 		strip:      strip,
+		linked:     map[string]bool{},
 	}
 	x.data = content{ctx: ctx, budget: b, buf: make([]byte, 256<<10)}
+	most, limit := b.limits.entries(size)
 	tr := tar.NewReader(r)
 	for {
 		hdr, err := tr.Next()
@@ -65,8 +73,11 @@ func extract(ctx context.Context, r io.Reader, root string, b *budget, size int6
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
 			return nil, &formatError{fmt.Errorf("read tar: %w", err)}
 		}
-		if x.entries++; x.entries > b.limits.Entries {
-			return nil, &LimitError{"entries", b.limits.Entries}
+		if x.entries++; x.entries > most {
+			return nil, &LimitError{limit, "entries", most}
+		}
+		if err := b.create(x.entries); err != nil {
+			return nil, err
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)
@@ -80,14 +91,16 @@ func extract(ctx context.Context, r io.Reader, root string, b *budget, size int6
 		}
 		name := hdr.Name
 		if err := x.entry(hdr, tr); err != nil {
-			return nil, fmt.Errorf("entry %q: %w", name, err)
+			return nil, fmt.Errorf("entry %s: %w", quote(name), err)
 		}
 	}
 	// What follows the end of the archive counts for the diff_id.
 	if _, err := io.Copy(io.Discard, r); err != nil {
 		return nil, &formatError{fmt.Errorf("read to the end: %w", err)}
 	}
-	return &x.extraction, x.pruneLinks()
+	done := x.extraction // without the buffers
+	done.onDisk = x.data.written
+	return &done, done.pruneLinks()
 }
 
 func (x *extractor) entry(hdr *tar.Header, r io.Reader) error {
@@ -137,7 +150,7 @@ func (x *extractor) entry(hdr *tar.Header, r io.Reader) error {
 		}
 	case tar.TypeReg:
 		if x.bytes += hdr.Size; hdr.Size > x.max || x.bytes > x.max {
-			return &LimitError{"bytes", x.max}
+			return &LimitError{"bytes", "bytes", x.max}
 		}
 		if hdr.Size == 0 {
 			r = &io.LimitedReader{} // spares umoci a buffer
@@ -149,10 +162,18 @@ func (x *extractor) entry(hdr *tar.Header, r io.Reader) error {
 	if hdr.Typeflag == tar.TypeLink || kind == root {
 		return x.umoci.UnpackEntry(x.root, hdr, r)
 	}
+	//lint:ignore SA1019 umoci reads this field
+	readOnly := hdr.Typeflag == tar.TypeReg && len(hdr.Xattrs) > 0 && hdr.Mode&0o200 == 0
+	if readOnly { // user.* attributes are for those who may write; umoci leaves out what is refused
+		hdr.Mode |= 0o200
+	}
 	// The parent is known to be a directory without symlinks on the way: given
 	// it as the root, umoci need not lstat each component again.
 	hdr.Name = base
-	return x.umoci.UnpackEntry(filepath.Join(x.root, at), hdr, r)
+	if err := x.umoci.UnpackEntry(filepath.Join(x.root, at), hdr, r); err != nil || !readOnly {
+		return err
+	}
+	return os.Chmod(filepath.Join(x.root, at, base), mode)
 }
 
 // normalise leaves in hdr what can be had without privileges, alike for root
@@ -186,7 +207,7 @@ func (x *extractor) normalise(hdr *tar.Header) error {
 		hdr.Typeflag, hdr.Mode, hdr.Size = tar.TypeReg, 0, 0
 		clear(xattrs)
 	case tar.TypeLink, tar.TypeSymlink:
-		if n := len(hdr.Linkname); n == 0 || n > x.budget.limits.Path || strings.IndexByte(hdr.Linkname, 0) >= 0 {
+		if n := len(hdr.Linkname); n == 0 || int64(n) > x.budget.limits.Path || strings.IndexByte(hdr.Linkname, 0) >= 0 {
 			return fmt.Errorf("invalid link target of %d bytes", n)
 		}
 	default:
@@ -202,7 +223,7 @@ func (x *extractor) descend(dir string) (*node, string, error) {
 	if dir == "." {
 		return n, at, nil
 	}
-	depth := 0
+	depth := int64(0)
 	for c := range strings.SplitSeq(dir, "/") {
 		if depth++; depth > x.budget.limits.Depth {
 			return nil, "", fmt.Errorf("more than %d directories deep", x.budget.limits.Depth)
@@ -243,11 +264,13 @@ func (x *extractor) directory(parent *node, at, name string) (*node, error) {
 	if err := x.budget.remember(len(name) + 160); err != nil {
 		return nil, err
 	}
+	x.dirs++
 	kid := parent.add(name)
 	switch err := unix.Unlink(filepath.Join(x.root, at, name)); err {
 	case nil:
 		kid.fresh = true
 	case unix.ENOENT:
+		kid.fresh = x.linked[path.Join(at, name)]
 	default:
 		return nil, fmt.Errorf("remove what was there before: %w", err)
 	}
@@ -268,8 +291,9 @@ func (x *extractor) link(hdr *tar.Header) (done bool, err error) {
 	full := filepath.Join(dir, path.Base(target))
 	fi, err := os.Lstat(full)
 	switch {
-	case err == nil && fi.IsDir():
-		return false, fmt.Errorf("hard link to the directory %q", target)
+	case err == nil && fi.IsDir() && !x.isImplied(full):
+		return false, fmt.Errorf("hard link to the directory %s", quote(target))
+	case err == nil && fi.IsDir(): // a lower layer may have a symlink there
 	case err == nil:
 		return full == filepath.Join(x.root, hdr.Name), nil
 	case !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOTDIR):
@@ -278,8 +302,25 @@ func (x *extractor) link(hdr *tar.Header) (done bool, err error) {
 	if err := removeAll(filepath.Join(x.root, hdr.Name)); err != nil {
 		return false, err
 	}
-	x.links = append(x.links, hardlink{strings.Clone(hdr.Name), target})
-	return true, x.budget.remember(len(hdr.Name) + len(target) + 32)
+	l := hardlink{strings.Clone(hdr.Name), target}
+	x.links = append(x.links, l)
+	x.linked[l.name] = true
+	return true, x.budget.remember(len(hdr.Name) + len(target) + 64)
+}
+
+// isImplied reports whether the layer has no entry for a directory below the root.
+func (x *extractor) isImplied(dir string) bool {
+	rel, err := filepath.Rel(x.root, dir)
+	if err != nil || rel == "." {
+		return false
+	}
+	n := x.tree
+	for c := range strings.SplitSeq(rel, "/") {
+		if n = n.kids[c]; n == nil {
+			return false
+		}
+	}
+	return n.implied
 }
 
 // pruneLinks drops the links whose name a later entry took.

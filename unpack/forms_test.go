@@ -3,6 +3,7 @@ package unpack_test
 import (
 	"archive/tar"
 	"context"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -118,6 +119,22 @@ var forms = []struct {
 		d 0755 0 "c"
 		d 0755 0 "c/d"
 		f 0644 1000000000 "c/d/e" "x"`},
+	{name: "whiteouts in directories of one layer alone", layers: [][]byte{
+		tarOf(file("f", "x")), tarOf(dir("d", mode(0o711), at(3)), whiteout("d/x"), file("e/y", "y"), whiteout("e/z")),
+	}, want: `
+		d 0755 0 "."
+		d 0711 3 "d"
+		d 0755 0 "e"
+		f 0644 1000000000 "e/y" "y"
+		f 0644 1000000000 "f" "x"`},
+	{name: "an implied directory below one that keeps its owner out", layers: [][]byte{
+		tarOf(dir("a", mode(0)), dir("a/b", mode(0o700), at(3)), file("a/b/c", "x")), tarOf(file("a/b/d", "y")),
+	}, want: `
+		d 0755 0 "."
+		d 0000 1000000000 "a"
+		d 0700 3 "a/b"
+		f 0644 1000000000 "a/b/c" "x"
+		f 0644 1000000000 "a/b/d" "y"`, merged: os.Geteuid() != 0},
 	{name: "an implied directory that was hidden in between", layers: [][]byte{
 		tarOf(dir("a", mode(0o700))), tarOf(whiteout("a")), tarOf(file("a/f", "x")), tarOf(whiteout("a/f")),
 	}, want: `
@@ -216,6 +233,30 @@ var forms = []struct {
 		f 0644 1000000000 "gone" "now here"
 		d 0755 0 "n"
 		f 0644 1000000000 "n/m" "x" = b`},
+	{name: "a hard link to what the same layer then replaces", merged: true, layers: [][]byte{
+		tarOf(file("a", "old")), tarOf(hardlink("b", "a"), file("a", "new"), hardlink("c", "b")),
+	}, want: `
+		d 0755 0 "."
+		f 0644 1000000000 "a" "new"
+		f 0644 1000000000 "b" "old"
+		f 0644 1000000000 "c" "old" = b`},
+	{name: "a hard link into a lower layer in the place of its target", merged: true, layers: [][]byte{
+		tarOf(file("a", "x"), hardlink("b", "a")), tarOf(hardlink("a", "a"), hardlink("b", "a")),
+	}, want: `
+		d 0755 0 "."
+		f 0644 1000000000 "a" "x"
+		f 0644 1000000000 "b" "x" = a`},
+	{name: "an implied directory over a symlink that dangles", merged: true, layers: [][]byte{
+		tarOf(symlink("l", "made/here"), file("made", "x")), tarOf(file("l/f", "x")),
+	}, want: `
+		d 0755 0 "."
+		l 0777 1000000000 "l" -> "made/here"
+		d 0755 0 "made"
+		d 0755 0 "made/here"
+		f 0644 1000000000 "made/here/f" "x"`},
+	{name: "extended attributes of a file that cannot be written", layers: [][]byte{tarOf(file("f", "x", mode(0o4444), xattr("user.a", "1")))}, want: `
+		d 0755 0 "."
+		f 4444 1000000000 "f" "x" user.a`},
 	{name: "directories that cannot be written or entered", layers: [][]byte{
 		tarOf(dir("ro", mode(0o555)), file("ro/a", "x"), dir("ro/s", mode(0o500)), file("ro/s/b", "x"), dir("no", mode(0)), file("no/c", "x", mode(0)), file("ro/z", "x", mode(0o400))),
 		tarOf(dir("ro", mode(0o555)), file("ro/new", "x"), whiteout("ro/a"), file("no/d", "x")),

@@ -6,45 +6,55 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Limits bound what one layer may ask for. A zero field means its default.
-// The largest layers seen in the wild have 1.5 million entries and inflate
-// fifty-fold.
+// Limits bound what an image may ask for when it is unpacked. A zero field means its default. The largest layers seen
+// in the wild have 1.5 million entries, hundreds of bytes of blob for each, and inflate fifty-fold; a bomb inflates a
+// thousandfold and has an entry in ten bytes.
 type Limits struct {
 	Reserve int64 // bytes of the file system left free; default 16 MiB
-	Slack   int64 // bytes a layer may unpack to whatever its size, holes included; default 64 GiB
-	Ratio   int64 // bytes it may unpack to beyond Slack per byte of its blob; default 100
+	Bytes   int64 // bytes that the files of a layer may have whatever its size, holes included; default 16 GiB
+	Inflate int64 // bytes that its blob may inflate to whatever its size; default 8 GiB
+	Ratio   int64 // bytes of either beyond that per byte of its blob; default 100
 	Entries int64 // entries of a layer; default 5 million
-	Path    int   // bytes of a name or link target; default 4095, what the kernel takes
-	Depth   int   // directories below each other; default 256
+	Density int64 // entries it may have beyond 50 000 per KiB of its blob; default 16
+	Path    int64 // bytes of a name or link target; default 4095, what the kernel takes
+	Depth   int64 // directories below each other; default 256
 	Memory  int64 // bytes of memory for the directories of the layers being unpacked; default 32 MiB, some 200 000 directories
+	Layers  int64 // layers of an image; default 2000
 }
 
-func (l Limits) fill() Limits {
-	set := func(v *int64, d int64) {
-		if *v == 0 {
-			*v = d
+// Fill returns l with defaults in the place of zeros.
+func (l Limits) Fill() Limits {
+	for _, f := range []struct {
+		value *int64
+		def   int64
+	}{
+		{&l.Reserve, 16 << 20}, {&l.Bytes, 16 << 30}, {&l.Inflate, 8 << 30}, {&l.Ratio, 100}, {&l.Entries, 5_000_000}, {&l.Density, 16}, {&l.Path, 4095},
+		{&l.Depth, 256}, {&l.Memory, 32 << 20}, {&l.Layers, 2000},
+	} {
+		if *f.value == 0 {
+			*f.value = f.def
 		}
-	}
-	set(&l.Reserve, 16<<20)
-	set(&l.Slack, 64<<30)
-	set(&l.Ratio, 100)
-	set(&l.Entries, 5_000_000)
-	set(&l.Memory, 32<<20)
-	if l.Path == 0 {
-		l.Path = 4095
-	}
-	if l.Depth == 0 {
-		l.Depth = 256
 	}
 	return l
 }
 
-// unpacked returns the bytes that a blob of size bytes may unpack to.
-func (l Limits) unpacked(size int64) int64 {
-	if size > (1<<62)/l.Ratio {
+// grown returns the bytes that a blob of size bytes may become, of which slack are allowed whatever its size.
+func (l Limits) grown(slack, size int64) int64 {
+	if size > (1<<62-slack)/l.Ratio {
 		return 1 << 62
 	}
-	return l.Slack + size*l.Ratio
+	return slack + size*l.Ratio
+}
+
+// crowd is how many entries a blob of any size may have, unless Entries are fewer.
+const crowd = 50_000
+
+// entries returns how many entries a blob of size bytes may have, and the name of the limit that says so.
+func (l Limits) entries(size int64) (int64, string) {
+	if dense := crowd + size/1024*l.Density; dense < l.Entries {
+		return dense, "density"
+	}
+	return l.Entries, "entries"
 }
 
 // budget is shared by the layers that are unpacked side by side.
@@ -69,10 +79,23 @@ func (b *budget) write(n int64) error {
 	return nil
 }
 
+// create accounts for the nth file of a layer before it is made. The free inodes are looked up now and then.
+func (b *budget) create(n int64) error {
+	const step, reserve = 4096, 1024
+	if n%step != 1 {
+		return nil
+	}
+	var st unix.Statfs_t
+	if unix.Statfs(b.dir, &st) == nil && st.Files > 0 && st.Ffree < step+reserve && st.Ffree < st.Files/4 {
+		return &inodesError{}
+	}
+	return nil
+}
+
 // remember accounts for n bytes kept in memory until the layer is done.
 func (b *budget) remember(n int) error {
 	if b.memory.Add(int64(n)) > b.limits.Memory {
-		return &LimitError{"bytes of memory for directories, whiteouts and links", b.limits.Memory}
+		return &LimitError{"memory", "bytes of memory for directories, whiteouts and links", b.limits.Memory}
 	}
 	return nil
 }

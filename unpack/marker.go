@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 
@@ -17,15 +18,18 @@ import (
 )
 
 // version of what lies in the store. Another one is unpacked anew.
-const version = 1
+const version = 2
 
-// marker says in which form an image lies in the store.
+// marker says in which form an image lies in the store. Its time is that of the last use, to the day.
 type marker struct {
 	Version int
-	Chain   string // its own name: tells a truncated or a copied marker
-	Merged  bool   // merged/<chain>, not layers
-	From    int    // layers below this one are hidden by it as a whole
-	Mended  bool   // roots/<chain> holds implied directories
+	Chain   string   // its own name: tells a truncated or a copied marker
+	Merged  bool     // merged/<chain>, not layers
+	From    int      // layers below this one are hidden by it as a whole
+	Mended  bool     // roots/<chain> holds implied directories
+	Times   []int64  // of the fs/ of each part, in nanoseconds: another one tells that something was removed there
+	Layers  []string // diff_ids, for trimming: a root goes by those of the image
+	Name    string   // what the image was called when it was unpacked
 }
 
 // meta describes a layer.
@@ -34,7 +38,10 @@ type meta struct {
 	DiffID  string
 	Entries int64
 	Bytes   int64    // of regular files, holes included
+	Disk    int64    // bytes on disk, about
+	Time    int64    // of fs/, in nanoseconds
 	Implied [][]byte // directories without an entry; names need not be UTF-8
+	Hiding  [][]byte // directories that hold whiteouts
 	Opaque  bool     // the root directory is opaque
 }
 
@@ -106,14 +113,26 @@ func (id identity) stack(from int) []string {
 // readJSON reads a small file that others cannot have written. What is no such
 // file, or not v, is reported as not existing.
 func (s *Store) readJSON(path string, max int64, v any) error {
-	f, err := os.OpenFile(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := openPlain(path)
 	if err != nil {
-		if errors.Is(err, unix.ELOOP) {
-			return os.ErrNotExist
-		}
 		return err
 	}
 	defer f.Close()
+	return s.decode(f, max, v)
+}
+
+// openPlain opens a file of the store without following a symlink or waiting for anything.
+func openPlain(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, os.ErrNotExist
+	}
+	return f, err
+}
+
+// decode is readJSON of an open file.
+func (s *Store) decode(f *os.File, max int64, v any) error {
+	path := f.Name()
 	fi, err := f.Stat()
 	if err != nil {
 		return err
@@ -134,22 +153,38 @@ func (s *Store) readJSON(path string, max int64, v any) error {
 	return nil
 }
 
-// marked returns the root whose marker and parts are in place, or nil.
+// marked returns the root whose marker and parts are in place, or nil. The marker is held before the parts are looked at.
 func (s *Store) marked(id identity) (*Root, error) {
-	var m marker
-	err := s.readJSON(filepath.Join(s.dir, "roots", id.chain+".json"), 4096, &m)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
-		return nil, nil
-	}
-	if err != nil {
+	f, m, err := s.holdMarker(id.chain)
+	if f == nil {
 		return nil, err
 	}
+	root, err := s.partsOf(id, m)
+	if root == nil {
+		f.Close()
+		return nil, err
+	}
+	root.Marker = f.Name()
+	touch(f)
+	return root, s.keep(f)
+}
+
+// partsOf returns the root that m speaks of when its parts are in place, or nil.
+func (s *Store) partsOf(id identity, m marker) (root *Root, err error) {
 	if m.Version != version || m.Chain != id.chain || m.From < 0 || m.From > len(id.diffIDs) || !m.Merged && m.From == len(id.diffIDs) {
 		return nil, nil
 	}
-	root := &Root{Foreign: s.foreign}
+	root = &Root{Foreign: s.foreign}
+	part := func(kind, id string) (string, error) {
+		if len(m.Times) == 0 {
+			return "", nil
+		}
+		time := m.Times[0]
+		m.Times = m.Times[1:]
+		return s.partOf(kind, id, time)
+	}
 	if m.Merged {
-		root.Dir, err = s.part("merged", id.chain)
+		root.Dir, err = part("merged", id.chain)
 		if root.Dir == "" {
 			return nil, err
 		}
@@ -157,14 +192,14 @@ func (s *Store) marked(id identity) (*Root, error) {
 		return root, nil
 	}
 	for _, d := range id.stack(m.From) {
-		dir, err := s.part("layers", d)
+		dir, err := part("layers", d)
 		if dir == "" {
 			return nil, err
 		}
 		root.Layers = append(root.Layers, dir)
 	}
 	if m.Mended {
-		dir, err := s.part("roots", id.chain)
+		dir, err := part("roots", id.chain)
 		if dir == "" {
 			return nil, err
 		}
@@ -182,7 +217,13 @@ func otherGroup(dir string) bool {
 }
 
 // part returns the fs/ of a directory of the store, "" when it is not there.
-func (s *Store) part(kind, id string) (string, error) {
+func (s *Store) part(kind, id string) (string, error) { return s.partOf(kind, id, anyTime) }
+
+// anyTime stands for no expectation.
+const anyTime = -1 << 63
+
+// partOf is part of what has kept its time.
+func (s *Store) partOf(kind, id string, time int64) (string, error) {
 	path := filepath.Join(s.dir, kind, id)
 	fi, err := s.trust.check(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -195,14 +236,31 @@ func (s *Store) part(kind, id string) (string, error) {
 		return "", nil
 	}
 	path = filepath.Join(path, "fs")
-	if fi, err := os.Lstat(path); err != nil || !fi.IsDir() {
+	if fi, err := os.Lstat(path); err != nil || !fi.IsDir() || time != anyTime && fi.ModTime().UnixNano() != time {
 		return "", nil
 	}
 	return path, nil
 }
 
-// mark writes the marker, after which the image is in the store.
+// timeOf returns the time of an fs/ as it lies on disk.
+func timeOf(fs string) (int64, error) {
+	fi, err := os.Lstat(fs)
+	if err != nil {
+		return 0, err
+	}
+	return fi.ModTime().UnixNano(), nil
+}
+
+// mark writes the marker, after which the image is in the store. One that says the same stays: runs may hold it.
 func (s *Store) mark(m marker) error {
+	m.Version, m.Name = version, s.opt.Name
+	var old marker
+	if s.readJSON(s.markerFile(m.Chain), maxMarker, &old) == nil {
+		m.Name = old.Name
+		if reflect.DeepEqual(old, m) {
+			return nil
+		}
+	}
 	w, err := s.newWork()
 	if err != nil {
 		return err
@@ -213,13 +271,22 @@ func (s *Store) mark(m marker) error {
 	if err := writeJSON(pending, m, s.mode&0o644, durable); err != nil {
 		return err
 	}
-	roots, name := filepath.Join(s.dir, "roots"), m.Chain+".json"
-	err = os.Rename(pending, filepath.Join(roots, name))
+	// Held before others can see it, it is not trimmed before the caller has the root.
+	f, err := openPlain(pending)
+	if err != nil {
+		return err
+	}
+	_ = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if err := s.keep(f); err != nil {
+		return err
+	}
+	roots := filepath.Join(s.dir, "roots")
+	err = os.Rename(pending, s.markerFile(m.Chain))
 	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EISDIR) { // a directory is in the way
-		if err := s.retire("roots", name); err != nil {
+		if err := s.retire("roots", m.Chain+".json"); err != nil {
 			return err
 		}
-		err = os.Rename(pending, filepath.Join(roots, name))
+		err = os.Rename(pending, s.markerFile(m.Chain))
 	}
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strconv"
 	"strings"
 )
 
@@ -60,12 +61,21 @@ func (l Limits) parse(name string) (dir, base string, k kind, err error) {
 	return dir, hidden, whiteout, nil
 }
 
+// quote spells a name for a message, the beginning of a long one.
+func quote(name string) string {
+	const most = 120
+	if len(name) > most {
+		return fmt.Sprintf("%q… (%d bytes)", name[:most], len(name))
+	}
+	return strconv.Quote(name)
+}
+
 // clean returns name relative to the root, or why it cannot be a name.
 func (l Limits) clean(name string) (string, error) {
 	switch {
 	case name == "":
 		return "", errors.New("invalid name: it is empty")
-	case len(name) > l.Path:
+	case int64(len(name)) > l.Path:
 		return "", fmt.Errorf("invalid name: %d bytes, more than %d", len(name), l.Path)
 	case strings.IndexByte(name, 0) >= 0:
 		return "", errors.New("invalid name: it holds a NUL byte")
@@ -74,7 +84,7 @@ func (l Limits) clean(name string) (string, error) {
 	if clean == "" {
 		return ".", nil
 	}
-	depth := 0
+	depth := int64(0)
 	for c := range strings.SplitSeq(clean, "/") {
 		if len(c) > 255 {
 			return "", fmt.Errorf("invalid name: a component of %d bytes, more than 255", len(c))

@@ -21,6 +21,8 @@ type Options struct {
 	Workers  int                    // layers unpacked side by side; 0: one a CPU, at most 8
 	Progress func(Progress)         // told how far the unpacking is, by one goroutine at a time
 	Limits   Limits                 // what a layer may ask for
+	Name     string                 // what the image is called where the store is listed
+	MaxSize  int64                  // bytes that the store is trimmed to after an unpack; 0: [DefaultMaxSize]; negative: never
 }
 
 // Progress of one call of [Store.Root].
@@ -35,6 +37,7 @@ type Root struct {
 	Layers  []string // directories in overlayfs form (mount with userxattr), lowest first; empty when Dir is set
 	Dir     string   // the one directory that holds everything
 	Foreign bool     // it belongs to another user or group: what the image carries cannot be written, not even on overlay
+	Marker  string   // the file on which a shared flock keeps the root from being trimmed
 }
 
 // Store is a directory of unpacked layers. It may be used by many goroutines,
@@ -48,6 +51,9 @@ type Store struct {
 	strip   os.FileMode // write bits that would let others in
 	large   chan struct{}
 	boot    func() string // the boot id, read once
+
+	holding sync.Mutex
+	held    []int // markers of the roots that were returned, open and locked
 
 	trial   sync.Mutex
 	tried   bool
@@ -66,7 +72,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	o.Limits = o.Limits.fill()
+	o.Limits = o.Limits.Fill()
 	s := &Store{
 		opt:   o,
 		trust: append(trusted{0, os.Geteuid()}, o.Owners...),
@@ -91,7 +97,19 @@ func Open(dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
+// Close lets go of the roots that the store has returned. A store that is not closed holds them as long as the process lives.
+func (s *Store) Close() error {
+	s.holding.Lock()
+	defer s.holding.Unlock()
+	for _, fd := range s.held {
+		unix.Close(fd)
+	}
+	s.held = nil
+	return nil
+}
+
 // Root returns img as a root, which it unpacks unless the store holds it.
+// Until [Store.Close] it is not trimmed, neither by this process nor by others.
 // On an error, and when ctx is done, nothing half-done is visible and what was
 // written is removed, but for the layers that were complete.
 //
@@ -117,19 +135,24 @@ func (s *Store) Root(ctx context.Context, img v1.Image) (*Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := u.run(ctx); err != nil {
-		if isFull(err) {
+	defer u.release()
+	// What others trim or repair meanwhile is unpacked once more.
+	for range 20 {
+		if err := u.run(ctx); isFull(err) {
 			return nil, &StoreError{Dir: s.dir, Need: u.need(), Free: freeBytes(s.dir), Err: err}
+		} else if err != nil && !errors.Is(err, errGone) {
+			return nil, err
 		}
-		return nil, err
+		if root, err = s.find(id); err != nil {
+			return nil, err
+		}
+		if root != nil {
+			s.settle(root)
+			s.trimAfter(ctx)
+			return root, nil
+		}
 	}
-	if root, err = s.find(id); root == nil && err == nil {
-		err = fmt.Errorf("the store %s was changed while the image was unpacked", s.dir)
-	}
-	if root != nil {
-		s.settle(root)
-	}
-	return root, err
+	return nil, fmt.Errorf("the store %s was changed again and again while the image was unpacked", s.dir)
 }
 
 // find returns the root when the store has it.
@@ -157,6 +180,15 @@ func (s *Store) judge() error {
 
 // prepare makes what is missing of the store and removes what killed processes left.
 func (s *Store) prepare() error {
+	if err := s.prepareDirs(); err != nil {
+		return err
+	}
+	s.sweep()
+	return s.try()
+}
+
+// prepareDirs makes what is missing of the store.
+func (s *Store) prepareDirs() error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
@@ -179,11 +211,7 @@ func (s *Store) prepare() error {
 			}
 		}
 	}
-	if err := s.judge(); err != nil {
-		return err
-	}
-	s.sweep()
-	return s.try()
+	return s.judge()
 }
 
 // try finds out whether the store can be written to and layers be stacked.

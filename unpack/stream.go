@@ -80,7 +80,7 @@ func newStream(ctx context.Context, r io.Reader, max int64) *stream {
 				err = nil
 			}
 			if total += int64(n); total > max {
-				s.err = &LimitError{"bytes", max}
+				s.err = &LimitError{"inflate", "bytes", max}
 				return
 			}
 			if n > 0 {

@@ -95,11 +95,17 @@ func (w *work) publish(kind, id string) error {
 	return syncDir(parent)
 }
 
-// retire takes a broken directory out of the store.
+// aside stands in the name of a directory that was taken out of the store while a run used it.
+const aside = ".aside."
+
+// retire takes a directory out of the store. Where a run uses it, it is only renamed, for trim to remove.
 func (s *Store) retire(kind, id string) error {
 	from := filepath.Join(s.dir, kind, id)
 	if _, err := os.Lstat(from); err != nil {
 		return nil
+	}
+	if hexID.MatchString(id) && s.partInUse(id) {
+		return os.Rename(from, from+aside+strings.ToLower(rand.Text()))
 	}
 	w, err := s.newWork()
 	if err != nil {
@@ -128,20 +134,23 @@ func (s *Store) sweep() {
 		if !strings.HasPrefix(name, hostname()+".") {
 			continue
 		}
-		path := filepath.Join(tmp, name)
-		d, err := os.OpenFile(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-		if err != nil {
-			continue
-		}
-		if unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			removeAll(path)
+		if sweepOne(filepath.Join(tmp, name)) {
 			swept++
 		}
-		d.Close()
 		if swept == 16 {
 			return
 		}
 	}
+}
+
+// sweepOne removes a directory that nobody holds.
+func sweepOne(path string) bool {
+	d, err := os.OpenFile(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return false
+	}
+	defer d.Close()
+	return unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil && removeAll(path) == nil
 }
 
 // hostname returns the name of this node as it may stand in a file name.

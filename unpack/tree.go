@@ -69,37 +69,36 @@ func (n *node) hides(dir string) ([]string, error) {
 }
 
 // overlay writes whiteouts and opaque directories below dir the way overlayfs
-// reads them, and returns the implied directories that may show a lower one.
+// reads them, and notes in m the directories with whiteouts and the implied ones that may show a lower one.
 // Below an opaque directory whiteouts are left out: readdir would list them.
-func (n *node) overlay(dir, rel string, covered bool) (implied []string, err error) {
+func (n *node) overlay(dir, rel string, covered bool, m *meta) error {
 	names, err := n.hides(dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if n.implied && !n.fresh && !covered {
-		implied = append(implied, rel)
+		m.Implied = append(m.Implied, []byte(rel))
 	}
 	if n.opaque || n.fresh {
 		if err := unix.Lsetxattr(dir, opaqueXattr, []byte("y"), 0); err != nil {
-			return nil, fmt.Errorf("mark %s opaque: %w", rel, err)
+			return fmt.Errorf("mark %s opaque: %w", rel, err)
 		}
 		covered = true
 	}
-	if !covered {
+	if !covered && len(names) > 0 {
+		m.Hiding = append(m.Hiding, []byte(rel))
 		for _, name := range names {
 			if err := unix.Mknod(filepath.Join(dir, name), unix.S_IFCHR, 0); err != nil {
-				return nil, fmt.Errorf("make whiteout of %s: %w", filepath.Join(rel, name), err)
+				return fmt.Errorf("make whiteout of %s: %w", filepath.Join(rel, name), err)
 			}
 		}
 	}
 	for name, kid := range n.kids {
-		more, err := kid.overlay(filepath.Join(dir, name), filepath.Join(rel, name), covered)
-		if err != nil {
-			return nil, err
+		if err := kid.overlay(filepath.Join(dir, name), filepath.Join(rel, name), covered, m); err != nil {
+			return err
 		}
-		implied = append(implied, more...)
 	}
-	return implied, nil
+	return nil
 }
 
 // settle gives the directories below and at dir their mode and time, children

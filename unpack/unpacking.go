@@ -14,11 +14,15 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // maxStack is the number of layers beyond which an image is merged: overlayfs
 // takes 500, the upper one and one of implied directories not counted.
 const maxStack = 490
+
+// maxMeta is more than the names of all directories that fit into Limits.Memory take in JSON, in bytes.
+const maxMeta = 1 << 30
 
 // blob is a layer of the image on its way into the store.
 type blob struct {
@@ -41,6 +45,9 @@ type unpacking struct {
 	blobs  []blob // as in the image
 	budget *budget
 
+	sharing sync.Mutex
+	shared  map[string]*os.File // locks on the layers that are in place, so that they stay until the marker is written
+
 	mu       sync.Mutex
 	progress Progress
 }
@@ -50,10 +57,13 @@ func (s *Store) newUnpacking(img v1.Image, id identity) (*unpacking, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the layers of the image: %w", err)
 	}
+	if most := s.opt.Limits.Layers; int64(len(layers)) > most {
+		return nil, &LimitError{"layers", "layers", most}
+	}
 	if len(layers) != len(id.diffIDs) {
 		return nil, fmt.Errorf("the image has %d layers, its config %d diff_ids", len(layers), len(id.diffIDs))
 	}
-	u := &unpacking{Store: s, id: id, budget: &budget{dir: s.dir, limits: s.opt.Limits}}
+	u := &unpacking{Store: s, id: id, budget: &budget{dir: s.dir, limits: s.opt.Limits}, shared: map[string]*os.File{}}
 	for i, l := range layers {
 		size, err := l.Size()
 		if err != nil {
@@ -131,16 +141,71 @@ func (u *unpacking) stacked(ctx context.Context) error {
 	return u.compose(ctx)
 }
 
+// release lets go of the layers.
+func (u *unpacking) release() {
+	u.sharing.Lock()
+	defer u.sharing.Unlock()
+	for _, f := range u.shared {
+		f.Close()
+	}
+	clear(u.shared)
+}
+
+// share keeps a layer from being trimmed until release. It reports whether nobody has the layer's lock alone.
+func (u *unpacking) share(diffID string) bool {
+	u.sharing.Lock()
+	defer u.sharing.Unlock()
+	if u.shared[diffID] == nil {
+		f := u.Store.share(diffID)
+		if f == nil {
+			return false
+		}
+		u.shared[diffID] = f
+	}
+	return true
+}
+
+// turn makes the lock on a layer a shared one. Between the two the layer may be trimmed: compose finds out.
+func (u *unpacking) turn(lock *os.File, diffID string) {
+	u.sharing.Lock()
+	defer u.sharing.Unlock()
+	if lock == nil || u.shared[diffID] != nil || unix.Flock(int(lock.Fd()), unix.LOCK_SH|unix.LOCK_NB) != nil {
+		lock.Close()
+		return
+	}
+	u.shared[diffID] = lock
+}
+
+// sharesLayer reports whether a layer is in place and will stay.
+func (u *unpacking) sharesLayer(diffID string) bool {
+	if !u.share(diffID) {
+		return false
+	}
+	if _, err := u.meta(diffID); err == nil {
+		return true
+	}
+	u.sharing.Lock()
+	defer u.sharing.Unlock()
+	u.shared[diffID].Close()
+	delete(u.shared, diffID)
+	return false
+}
+
 // layer puts one layer into the store unless it is there.
 func (u *unpacking) layer(ctx context.Context, b blob) error {
-	if _, err := u.meta(b.diffID); err == nil {
+	if u.sharesLayer(b.diffID) {
 		return nil
 	}
-	release, err := u.lock(ctx, b.diffID, func() { u.report(func(p *Progress) { p.Waiting = true }) })
-	if err != nil {
+	ready := false
+	lock, err := u.lock(ctx, b.diffID, func() bool {
+		u.report(func(p *Progress) { p.Waiting = true })
+		ready = u.sharesLayer(b.diffID)
+		return ready
+	})
+	if err != nil || ready {
 		return err
 	}
-	defer release()
+	defer u.turn(lock, b.diffID)
 	u.report(func(p *Progress) { p.Waiting = false })
 	switch _, err := u.meta(b.diffID); {
 	case err == nil:
@@ -163,15 +228,14 @@ func (u *unpacking) layer(ctx context.Context, b blob) error {
 	if len(x.links) > 0 {
 		return errMerge
 	}
-	m := meta{Version: version, DiffID: b.diffID, Entries: x.entries, Bytes: x.bytes, Opaque: x.tree.opaque}
-	implied, err := x.tree.overlay(x.root, ".", false)
-	if err != nil {
+	m := meta{Version: version, DiffID: b.diffID, Entries: x.entries, Bytes: x.bytes, Disk: x.disk(), Opaque: x.tree.opaque}
+	if err := x.tree.overlay(x.root, ".", false, &m); err != nil {
 		return err
 	}
-	for _, dir := range implied {
-		m.Implied = append(m.Implied, []byte(dir))
-	}
 	if err := x.tree.settle(x.root); err != nil {
+		return err
+	}
+	if m.Time, err = timeOf(x.root); err != nil {
 		return err
 	}
 	if err := writeJSON(filepath.Join(w.path, "meta.json"), m, u.mode&0o644, u.defers() == ""); err != nil {
@@ -191,10 +255,10 @@ func (s *Store) meta(diffID string) (meta, error) {
 	if dir == "" {
 		return m, os.ErrNotExist
 	}
-	if err := s.readJSON(filepath.Join(filepath.Dir(dir), "meta.json"), 1<<30, &m); err != nil {
+	if err := s.readJSON(filepath.Join(filepath.Dir(dir), "meta.json"), maxMeta, &m); err != nil {
 		return m, err
 	}
-	if m.Version != version || m.DiffID != diffID {
+	if time, err := timeOf(dir); err != nil || time != m.Time || m.Version != version || m.DiffID != diffID {
 		return m, os.ErrNotExist
 	}
 	return m, nil
@@ -210,6 +274,9 @@ func (u *unpacking) extract(ctx context.Context, b blob, root string) (x *extrac
 			x, err = nil, fmt.Errorf("internal error: %v", p)
 		}
 	}()
+	if free := freeBytes(u.dir); free >= 0 && b.size > free {
+		return nil, unix.ENOSPC // what is unpacked is hardly smaller
+	}
 	r, err := b.Compressed()
 	if err != nil {
 		return nil, fmt.Errorf("open blob: %w", err)
@@ -223,7 +290,7 @@ func (u *unpacking) extract(ctx context.Context, b blob, root string) (x *extrac
 	if err != nil {
 		return nil, damage(compressed, fmt.Errorf("decompress: %w", err))
 	}
-	s := newStream(ctx, raw, u.opt.Limits.unpacked(b.size))
+	s := newStream(ctx, raw, u.opt.Limits.grown(u.opt.Limits.Inflate, b.size))
 	// Nothing is freed under the goroutine that inflates.
 	defer func() { cancel(); s.drain(); free() }()
 	x, err = extract(ctx, s, root, u.budget, b.size, u.strip)

@@ -316,7 +316,7 @@ func memoryHelper(args []string) error {
 		}
 		img.layers = append(img.layers, blob{diffID: diffID, size: size, open: open})
 	}
-	sparse := tarOf(raw(paxSparse("sparse", 10_000_000_000, "end")))
+	sparse := tarOf(raw(paxSparse("sparse", 6_000_000_000, "end")))
 	img.layers = append(img.layers, compressed(sparse, gz(sparse)))
 	s, err := unpack.Open(args[0], unpack.Options{Workers: 3})
 	if err != nil {
@@ -328,7 +328,7 @@ func memoryHelper(args []string) error {
 	}
 	done <- true
 	fi, err := os.Stat(filepath.Join(root.Layers[2], "sparse"))
-	if err != nil || fi.Size() != 10_000_000_000 || fi.Sys().(*syscall.Stat_t).Blocks > 512 {
+	if err != nil || fi.Size() != 6_000_000_000 || fi.Sys().(*syscall.Stat_t).Blocks > 512 {
 		return fmt.Errorf("sparse: %v %v", fi, err)
 	}
 	fmt.Println(<-peak)

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -30,8 +33,8 @@ func fillFlags(fs *pflag.FlagSet, files []string) error {
 		name, value, _ := strings.Cut(name, "=")
 		name, ours := strings.CutPrefix(name, "DLRUN_")
 		f := fs.Lookup(strings.ReplaceAll(strings.ToLower(name), "_", "-"))
-		if !ours || f == nil || isSet(fs, f) {
-			continue // a variable of another verb, or of somebody's scripts
+		if !ours || f == nil || value == "" || isSet(fs, f) {
+			continue // a variable of another verb, or of somebody's scripts; an empty one says nothing
 		}
 		values := []string{value}
 		if _, repeats := f.Value.(pflag.SliceValue); repeats {
@@ -40,6 +43,7 @@ func fillFlags(fs *pflag.FlagSet, files []string) error {
 		if err := setAll(fs, f.Name, values); err != nil {
 			return fmt.Errorf("DLRUN_%s: %w", name, err)
 		}
+		setFrom(fs, f.Name, "DLRUN_"+name)
 	}
 	for _, file := range files {
 		var keys map[string]any
@@ -59,15 +63,55 @@ func fillFlags(fs *pflag.FlagSet, files []string) error {
 				list = []any{value}
 			}
 			values := make([]string, len(list))
+			missing := ""
 			for i, v := range list {
 				values[i] = fmt.Sprint(v)
+				if slices.Contains(expanded, key) {
+					values[i], missing = expand(values[i])
+				}
+			}
+			if missing != "" {
+				_ = fs.SetAnnotation(key, passed, []string{fmt.Sprintf("%s names $%s, which is not set", file, missing)})
+				continue
 			}
 			if err := setAll(fs, key, values); err != nil {
 				return fmt.Errorf("%s: %s: %w", file, key, err)
 			}
+			setFrom(fs, key, file)
 		}
 	}
 	return nil
+}
+
+// expanded are the keys in whose values $USER and other variables stand for their values, since a site's file is for all.
+var expanded = []string{"cache", "scratch"}
+
+// expand returns text with the values of variables, or the name of one that is not set.
+func expand(text string) (value, missing string) {
+	value = os.Expand(text, func(name string) string {
+		v := os.Getenv(name)
+		if v == "" && name == "UID" {
+			v = strconv.Itoa(os.Getuid())
+		}
+		if u, err := user.LookupId(strconv.Itoa(os.Getuid())); v == "" && name == "USER" && err == nil {
+			v = u.Username
+		}
+		if v == "" {
+			missing = name
+		}
+		return v
+	})
+	return value, missing
+}
+
+// Annotations of a flag: where its value comes from, other than the command line, and what of a file was passed over.
+const (
+	from   = "from"
+	passed = "passed"
+)
+
+func setFrom(fs *pflag.FlagSet, flag, where string) {
+	_ = fs.SetAnnotation(flag, from, []string{where})
 }
 
 // isSet reports whether f was set, by one of its names.

@@ -1,12 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 // imageFlags pick one image where a directory holds several.
 type imageFlags struct {
 	tag, repoTag, config, digest, platform string
+	limits                                 limitFlag
 }
 
 func (f *imageFlags) register(fs *pflag.FlagSet) {
@@ -28,12 +28,17 @@ func (f *imageFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.config, "config", "", "pick the image whose id begins with `IDPREFIX`")
 	fs.StringVar(&f.digest, "digest", "", "refuse any image but this `sha256:…` (of a manifest or an index)")
 	fs.StringVar(&f.platform, "platform", "", "pick `OS/ARCH[/VARIANT]` instead of this machine's")
+	fs.Var(&f.limits, "limit", "raise a limit for an image that is trusted, as in entries=8M (docs/reliability.md): `NAME=N`")
 }
 
 func (f *imageFlags) options() (layout.Options, error) {
-	o := layout.Options{Tag: f.tag, RepoTag: f.repoTag, Config: f.config, Digest: f.digest}
+	o := layout.Options{Tag: f.tag, RepoTag: f.repoTag, Config: f.config, Digest: f.digest, Limits: f.limits.layout}
 	if f.platform != "" {
-		p, err := v1.ParsePlatform(f.platform)
+		name := f.platform
+		if !strings.Contains(name, "/") {
+			name = "linux/" + name // an architecture alone: armhf
+		}
+		p, err := v1.ParsePlatform(name)
 		if err != nil {
 			return o, &usageError{"--platform " + f.platform + ": " + err.Error(), "--platform linux/arm64"}
 		}
@@ -67,15 +72,6 @@ func (f *speechFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.debug, "debug", false, "say it with times, and print the mounts")
 }
 
-// storeFlags say where unpacked images lie.
-type storeFlags struct {
-	cache string
-}
-
-func (f *storeFlags) register(fs *pflag.FlagSet) {
-	fs.StringVar(&f.cache, "cache", "", "keep unpacked images in `DIR` (default: $XDG_CACHE_HOME/dlrun)")
-}
-
 // userDir is a base directory of the XDG specification, "" where the caller has no home. A relative path counts as none.
 func userDir(variable, below string) string {
 	if dir := os.Getenv(variable); filepath.IsAbs(dir) {
@@ -83,9 +79,7 @@ func userDir(variable, below string) string {
 	}
 	home := os.Getenv("HOME")
 	if !filepath.IsAbs(home) {
-		if u, err := user.LookupId(strconv.Itoa(os.Getuid())); err == nil {
-			home = u.HomeDir
-		}
+		_, home = account(context.Background(), "passwd", os.Getuid())
 	}
 	if !filepath.IsAbs(home) {
 		return ""
@@ -93,28 +87,19 @@ func userDir(variable, below string) string {
 	return filepath.Join(home, below)
 }
 
-// dirs returns the stores to try, the first that can be trusted and used is taken.
-func (f *storeFlags) dirs() []string {
-	if f.cache != "" {
-		return []string{f.cache}
-	}
-	var dirs []string
-	if cache := userDir("XDG_CACHE_HOME", ".cache"); cache != "" {
-		dirs = append(dirs, filepath.Join(cache, "dlrun"))
-	}
-	return append(dirs, fmt.Sprintf("/var/tmp/dlrun-%d/store", os.Getuid()))
-}
-
 // runFlags are those of the forms that run something.
 type runFlags struct {
 	image   imageFlags
 	speech  speechFlags
 	store   storeFlags
+	get     getFlags
 	run     spec.Options
 	home    string
 	seccomp string
 	envFile []string
 	scratch string
+	mpi     string
+	join    bool
 	fds     int
 	dryRun  bool
 }
@@ -132,6 +117,7 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.Workdir, "workdir", "w", "", "start in `PATH` (default: the caller's directory)")
 	alias(fs, "workdir", "pwd", "")
 	alias(fs, "workdir", "cwd", "")
+	fs.StringVar(&o.WorkdirAs, "workdir-as", "", "show the caller's directory at `PATH` too and start there: /tmp, as DataLad's docker adapter did")
 	fs.StringArrayVarP(&o.Env, "env", "e", nil, "set `K=V`, or pass K on")
 	fs.StringArrayVar(&f.envFile, "env-file", nil, "set what `FILE` says, a K=V a line")
 	fs.StringArrayVar(&o.KeepEnv, "keep-env", nil, "pass on variables that match `GLOB`, besides those of the job")
@@ -150,10 +136,14 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Network, "network", "host", "`host` or none")
 	fs.StringVar(&o.PID, "pid", "host", "`host` or private")
 	fs.StringVar(&o.Hostname, "hostname", "", "be called `NAME` inside")
+	fs.StringVar(&f.mpi, "mpi", "auto", "share one container with the other ranks of the job step on this node: `auto`, on, off")
+	fs.BoolVar(&f.join, "join", false, "the same as --mpi on")
 	fs.StringVar(&f.seccomp, "seccomp", "default", "`default`, unconfined, or a profile")
 	fs.IntVar(&f.fds, "preserve-fds", 0, "keep `N` open files from 3 on")
 	f.image.register(fs)
 	f.store.register(fs)
+	f.get.register(fs)
+	f.get.registerUpdate(fs)
 	fs.BoolVar(&f.dryRun, "dry-run", false, "print the OCI runtime spec as JSON, run nothing")
 	f.speech.register(fs)
 	fs.BoolP("interactive", "i", false, "accepted: stdin is always the command's")
@@ -178,6 +168,12 @@ func (f *runFlags) options(fs *pflag.FlagSet) (spec.Options, error) {
 	o := f.run
 	if userns := fs.Lookup("userns").Value.String(); userns != "keep-id" {
 		return o, &usageError{"--userns " + userns + ": only keep-id, which is always so", ""}
+	}
+	if f.join && !fs.Changed("mpi") {
+		f.mpi = "on"
+	}
+	if !slices.Contains(shareModes, f.mpi) {
+		return o, &usageError{fmt.Sprintf("--mpi %s: neither auto nor on nor off", f.mpi), "--mpi on"}
 	}
 	if fs.Changed("home") {
 		dir := strings.TrimPrefix(f.home, ownHome)

@@ -9,8 +9,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// form makes the command of a run from what follows IMAGE and from the image's config.
-type form func(image string, args []string, config *v1.Config) ([]string, error)
+// form is what the verbs that run something differ in.
+type form struct {
+	command command
+	user    bool // the image's USER is honoured
+}
+
+// command makes the command of a run from what follows IMAGE and from the image's config.
+type command func(image string, args []string, config *v1.Config) ([]string, error)
 
 // literal runs what is said: no shell, no ENTRYPOINT.
 func literal(image string, args []string, _ *v1.Config) ([]string, error) {
@@ -46,7 +52,7 @@ func shell(_ string, args []string, config *v1.Config) ([]string, error) {
 }
 
 // newForm is a verb that runs something.
-func newForm(command form, use, short string) *cobra.Command {
+func newForm(form form, use, short string) *cobra.Command {
 	f := &runFlags{}
 	c := &cobra.Command{
 		Use:   use,
@@ -72,7 +78,7 @@ func newForm(command form, use, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return run(c.Context(), image, rest, command, o, f)
+			return run(c.Context(), image, rest, form, o, f)
 		},
 	}
 	f.register(c.Flags())

@@ -12,11 +12,11 @@ func TestForms(t *testing.T) {
 	plain := &v1.Config{Cmd: []string{"bash"}, Env: []string{"SHELL=/bin/zsh"}}
 	const anyShell = "sh -c command -v bash >/dev/null && exec bash; exec sh"
 	for _, tt := range []struct {
-		name   string
-		form   form
-		config *v1.Config
-		args   string
-		want   string // "" is an error
+		name    string
+		command command
+		config  *v1.Config
+		args    string
+		want    string // "" is an error
 	}{
 		{"literal goes past the entry point", literal, entry, "ls -l", "ls -l"},
 		{"literal needs a command", literal, plain, "", ""},
@@ -30,7 +30,7 @@ func TestForms(t *testing.T) {
 		{"an empty SHELL is none", shell, &v1.Config{Env: []string{"SHELL="}}, "", anyShell},
 		{"shell takes no arguments", shell, plain, "ls", ""},
 	} {
-		got, err := tt.form("IMG", strings.Fields(tt.args), tt.config)
+		got, err := tt.command("IMG", strings.Fields(tt.args), tt.config)
 		if (err != nil) != (tt.want == "") || strings.Join(got, " ") != tt.want {
 			t.Errorf("%s: %q, %v; want %q", tt.name, got, err, tt.want)
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,12 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dlrun/dlrun/internal/annex"
+	"github.com/dlrun/dlrun/runtime"
 	"github.com/dlrun/dlrun/runtime/spec"
 )
 
 // hostFacts gathers what package spec must know of the caller and the machine.
-func hostFacts(ctx context.Context, o spec.Options, store, scratch string) (spec.Host, error) {
-	h := spec.Host{UID: os.Getuid(), GID: os.Getgid(), Env: os.Environ(), Scratch: scratch, Home: os.Getenv("HOME")}
+func hostFacts(ctx context.Context, o spec.Options, store string) (spec.Host, error) {
+	h := spec.Host{UID: os.Getuid(), GID: os.Getgid(), Env: os.Environ(), Home: os.Getenv("HOME")}
 	name, home := account(ctx, "passwd", h.UID)
 	h.Name = name
 	h.GroupName, _ = account(ctx, "group", h.GID)
@@ -28,6 +28,11 @@ func hostFacts(ctx context.Context, o spec.Options, store, scratch string) (spec
 	}
 	if physical, err := filepath.EvalSymlinks(store); err == nil {
 		h.Store = physical
+	}
+	if state, err := runtime.StateDir(); err == nil {
+		if h.Hidden, err = filepath.EvalSymlinks(state); err != nil {
+			return h, err
+		}
 	}
 	umask := unix.Umask(0)
 	unix.Umask(umask)
@@ -76,25 +81,37 @@ func workingDirectory() (spelled, physical string, err error) {
 }
 
 // account returns name and home directory (of a user) for an id; a number nobody has a name for is no error. The
-// binary is static and reads the files of /etc alone: what is only in LDAP or SSSD is asked of getent.
+// binary is static and reads the files of /etc itself: what is only in LDAP or SSSD is asked of getent. os/user is of no
+// use: where /etc/passwd does not know the caller it believes $USER.
 func account(ctx context.Context, database string, id int) (name, home string) {
 	n := strconv.Itoa(id)
-	if database == "passwd" {
-		if u, err := user.LookupId(n); err == nil {
-			return u.Username, u.HomeDir
+	file, _ := os.ReadFile("/etc/" + database)
+	line := lineOf(file, n)
+	if line == nil {
+		out, err := exec.CommandContext(ctx, "getent", database, n).Output()
+		if err != nil {
+			return "", ""
 		}
-	} else if g, err := user.LookupGroupId(n); err == nil {
-		return g.Name, ""
+		line = lineOf(out, n)
 	}
-	out, err := exec.CommandContext(ctx, "getent", database, n).Output()
-	if err != nil {
-		return "", ""
+	switch {
+	case len(line) > 5:
+		return line[0], line[5]
+	case line != nil:
+		return line[0], ""
 	}
-	fields := strings.Split(strings.TrimSpace(string(out)), ":")
-	if len(fields) > 5 {
-		home = fields[5]
+	return "", ""
+}
+
+// lineOf returns the fields of the account whose id is n.
+func lineOf(file []byte, n string) []string {
+	for line := range strings.Lines(string(file)) {
+		fields := strings.Split(strings.TrimSpace(line), ":")
+		if len(fields) > 2 && fields[2] == n {
+			return fields
+		}
 	}
-	return fields[0], home
+	return nil
 }
 
 // lookUpPaths finds the paths that the run may bind, and the annex objects below those that it will.

@@ -6,6 +6,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 
 	"github.com/dlrun/dlrun/runtime"
 	"github.com/dlrun/dlrun/runtime/prelude"
@@ -13,12 +14,22 @@ import (
 
 func main() {
 	runtime.Init()
+	if filepath.Base(os.Args[0]) == remoteProgram {
+		os.Exit(serveRemote())
+	}
 	if prelude.Self() == prelude.Inside {
 		code, err := runtime.Serve(func(text string) { note(false, "%s", text) })
 		if err != nil {
 			tell(err)
 		}
 		os.Exit(code)
+	}
+	if len(os.Args) == 2 && os.Args[1] == prelude.TidyWord {
+		if err := runtime.Tidy(); err != nil {
+			tell(err)
+			os.Exit(codeFailed)
+		}
+		return
 	}
 	os.Exit(execute(os.Args[1:]))
 }

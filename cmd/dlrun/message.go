@@ -25,10 +25,18 @@ func tell(err error) {
 			fmt.Fprintf(os.Stderr, "dlrun:   %s\n", line)
 		}
 	}
-	var h interface{ Hint() string }
-	if errors.As(err, &h) && h.Hint() != "" {
-		fmt.Fprintf(os.Stderr, "hint: %s\n", printable(h.Hint()))
+	if hint := hintOf(err); hint != "" {
+		fmt.Fprintf(os.Stderr, "hint: %s\n", printable(hint))
 	}
+}
+
+// hintOf is what to type after err, or empty.
+func hintOf(err error) string {
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		return h.Hint()
+	}
+	return ""
 }
 
 // printable keeps what an image or a file name holds from steering the terminal.
@@ -70,5 +78,13 @@ func exitCode(ctx context.Context, err error) int {
 		return i.code
 	}
 	tell(err)
+	var unpinned *unpinnedError
+	var found *foundError
+	switch {
+	case errors.As(err, &unpinned):
+		return codeUnpinned
+	case errors.As(err, &found):
+		return codeFound
+	}
 	return codeFailed
 }

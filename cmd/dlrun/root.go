@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -15,13 +16,30 @@ import (
 	"github.com/dlrun/dlrun/runtime/prelude"
 )
 
-// patience is how long an interrupted dlrun may clean up.
-const patience = 1500 * time.Millisecond
+// patience is how long an interrupted dlrun may clean up; undoing takes longer where a dataset is to be as before.
+const (
+	patience = 1500 * time.Millisecond
+	undoing  = 30 * time.Second
+)
+
+// undoKey is where the context of a verb keeps the *sync.Mutex that is held while it undoes what it has done.
+type undoKey struct{}
+
+// undo calls f, which an interrupted dlrun waits for.
+func undo(ctx context.Context, f func() error) error {
+	if held, ok := ctx.Value(undoKey{}).(*sync.Mutex); ok {
+		held.Lock()
+		defer held.Unlock()
+	}
+	return f()
+}
 
 // execute runs the command line and returns the exit code.
 func execute(args []string) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
+	var held sync.Mutex
+	ctx = context.WithValue(ctx, undoKey{}, &held)
 	sigs := make(chan os.Signal, 1)
 	signal.Notify(sigs, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
@@ -29,6 +47,8 @@ func execute(args []string) int {
 		cancel(&interrupted{128 + int(sig)})
 		// What waits in the kernel (a fifo as --env-file, a dead file server) does not see that.
 		time.Sleep(patience)
+		time.AfterFunc(undoing, func() { os.Exit(128 + int(sig)) })
+		held.Lock()
 		os.Exit(128 + int(sig))
 	}()
 	root := newRoot()
@@ -42,8 +62,9 @@ no daemon, no setuid helper, no subordinate ids, no conversion.
   dlrun [FLAGS] IMAGE -- CMD [ARG...]
 
 CMD is run as it is: no shell, no ENTRYPOINT. IMAGE is an OCI layout directory or its
-index.json; IMAGE:TAG and IMAGE@sha256:… pick one of several. The caller's directory, the
-dataset around it and what -v names are seen inside; writes to the image vanish.`
+index.json, a directory or an archive of docker save; IMAGE:TAG and IMAGE@sha256:… pick
+one of several. docker://[HOST/]NAME[:TAG][@sha256:…] is an image at a registry. The caller's directory, the dataset around it and what -v names are seen
+inside; writes to the image vanish.`
 
 const exitStatus = `
 Exit status:
@@ -51,20 +72,37 @@ Exit status:
   126 the command cannot be executed; 127 it is not found
 `
 
+// exitKey is the annotation of a verb whose exit status is not that of a command.
+const exitKey = "exit"
+
+// plainExit is that of most verbs that run nothing.
+var plainExit = map[string]string{exitKey: `
+Exit status:
+  0, or 125 when dlrun failed
+`}
+
 // newRoot builds the tree of commands. The root itself is the main form.
 func newRoot() *cobra.Command {
-	root := newForm(literal, "dlrun [FLAGS] IMAGE -- CMD [ARG...]", "Run a command in an image")
+	root := newForm(form{command: literal}, "dlrun [FLAGS] IMAGE -- CMD [ARG...]", "Run a command in an image")
 	root.Long = about
 	root.Version = versionText()
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetUsageTemplate(root.UsageTemplate() + exitStatus)
+	root.SetUsageTemplate(root.UsageTemplate() + `{{with .Annotations.` + exitKey + `}}{{.}}{{else}}` + exitStatus + `{{end}}`)
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
-		newForm(literal, "exec [FLAGS] IMAGE [--] CMD [ARG...]", "The main form, spelled out"),
-		newForm(asImageSays, "run [FLAGS] IMAGE [--] [ARG...]", "Run the image's ENTRYPOINT with ARGs, or with its CMD, as docker run does"),
-		newForm(shell, "shell [FLAGS] IMAGE", "Start an interactive shell of the image"),
+		newForm(form{command: literal}, "exec [FLAGS] IMAGE [--] CMD [ARG...]", "The main form, spelled out"),
+		newForm(form{command: asImageSays, user: true}, "run [FLAGS] IMAGE [--] [ARG...]", "Run the image's ENTRYPOINT with ARGs, or with its CMD, as docker run does"),
+		newForm(form{command: shell}, "shell [FLAGS] IMAGE", "Start an interactive shell of the image"),
+		newAdd(),
+		newLink(),
+		newSave(),
 		newUnpack(),
+		newExport(),
+		newInspect(),
+		newID(),
+		newVerify(),
+		newCache(),
 		newVersion(),
 	)
 	return root

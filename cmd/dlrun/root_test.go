@@ -124,7 +124,7 @@ func TestFillFlags(t *testing.T) {
 }
 
 func TestReservedWords(t *testing.T) {
-	for _, word := range []string{"save", "pull", "cache"} {
+	for _, word := range []string{"doctor"} {
 		root := newRoot()
 		root.SetArgs([]string{word, "x", "y"})
 		root.SetOut(new(bytes.Buffer))

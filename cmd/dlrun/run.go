@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -21,12 +22,19 @@ import (
 
 // run is the line of one run: find the image, make a root, describe the run, run it. When it returns nil, the
 // inside of the run has taken over (or --dry-run has printed it).
-func run(ctx context.Context, ref string, args []string, command form, o spec.Options, f *runFlags) (err error) {
+func run(ctx context.Context, ref string, args []string, form form, o spec.Options, f *runFlags) (err error) {
 	pick, err := f.image.options()
 	if err != nil {
 		return err
 	}
-	img, err := layout.Open(ctx, ref, pick)
+	bar := newProgress(f.speech.quiet, ref)
+	get, err := f.get.getter(ref, &f.store, &f.speech, bar)
+	if err != nil {
+		return err
+	}
+	defer get.close()
+	img, err := get.open(ctx, ref, pick)
+	bar.done()
 	if err != nil {
 		return err
 	}
@@ -36,12 +44,50 @@ func run(ctx context.Context, ref string, args []string, command form, o spec.Op
 	}
 	f.speech.step("image %s", img.Dir())
 	o.Terminal = prelude.Terminal()
-	if o.Args, err = command(ref, args, &config.Config); err != nil {
+	if o.Args, err = form.command(ref, args, &config.Config); err != nil {
 		return err
 	}
-	root, store, err := makeRoot(ctx, img, &f.store, &f.speech, false)
+	f.store.limits = f.image.limits.unpack
+	o.Mounts = append(o.Mounts, tmpdirMounts(o.Args)...)
+	root, store, err := makeRoot(ctx, img, &f.store, &f.speech, bar, false)
 	if err != nil {
 		return err
+	}
+	if form.user && config.Config.User != "" && !o.Root {
+		if err := honourUser(&o, config.Config.User, root); err != nil {
+			note(f.speech.quiet, "the image's USER %s is not used: %v", printable(config.Config.User), err)
+		}
+	}
+	host, err := hostFacts(ctx, o, store)
+	if err != nil {
+		return err
+	}
+	describe := func(scratch string) (*specs.Spec, error) {
+		host.Scratch = scratch
+		return spec.New(config, spec.Root{Layers: root.Layers, Dir: root.Dir}, host, o)
+	}
+	s, err := describe(runtime.Placeholder)
+	if err != nil {
+		return err
+	}
+	filter, err := compiledFilter(s.Linux.Seccomp, store)
+	if err != nil {
+		return err
+	}
+	how := runtime.Options{
+		Filter: filter, Files: keptFiles(f.fds), Hint: entrypointHint(ref, o.Args, &config.Config), Hold: []string{root.Marker}, Quiet: f.speech.quiet,
+	}
+	seat, err := f.seat(img, s)
+	if err != nil {
+		return err
+	}
+	if seat != nil && !seat.First() {
+		return seat.Join(s, how)
+	}
+	if seat != nil {
+		if err := seat.Prepare(s); err != nil {
+			return err
+		}
 	}
 	scratch, err := runtime.NewScratch(scratchBases(f.scratch))
 	if err != nil {
@@ -52,12 +98,7 @@ func run(ctx context.Context, ref string, args []string, command form, o spec.Op
 			scratch.Remove()
 		}
 	}()
-	host, err := hostFacts(ctx, o, store, scratch.Dir)
-	if err != nil {
-		return err
-	}
-	s, err := spec.New(config, spec.Root{Layers: root.Layers, Dir: root.Dir}, host, o)
-	if err != nil {
+	if s, err = describe(scratch.Dir); err != nil {
 		return err
 	}
 	if f.dryRun {
@@ -71,15 +112,12 @@ func run(ctx context.Context, ref string, args []string, command form, o spec.Op
 	if root.Foreign {
 		note(f.speech.quiet, "the unpacked image belongs to another user or group: what it carries cannot be changed inside")
 	}
-	filter, err := compiledFilter(s.Linux.Seccomp, store)
-	if err != nil {
-		return err
-	}
 	f.speech.step("run %q in %s", s.Process.Args, s.Process.Cwd)
-	return runtime.Run(s, runtime.Options{
-		Scratch: scratch.Dir, Filter: filter, Files: keptFiles(f.fds), Hint: entrypointHint(ref, o.Args, &config.Config),
-		Quiet: f.speech.quiet,
-	})
+	how.Scratch, how.Offer = scratch.Dir, offer(os.Environ(), seat != nil)
+	if seat != nil {
+		return seat.Start(s, scratch, how)
+	}
+	return runtime.Run(s, how)
 }
 
 // mountLine is a mount as an administrator reads it.
@@ -114,16 +152,15 @@ func scratchBases(flag string) []string {
 
 // makeRoot unpacks img into the first store that can be trusted and used, unless it lies there already. It returns the
 // store too. With sync it waits until the disk has everything.
-func makeRoot(ctx context.Context, img *layout.Image, f *storeFlags, speech *speechFlags, sync bool) (*unpack.Root, string, error) {
+func makeRoot(ctx context.Context, img *layout.Image, f *storeFlags, speech *speechFlags, bar *progress, sync bool) (*unpack.Root, string, error) {
 	owners, err := siteOwners()
 	if err != nil {
 		return nil, "", err
 	}
-	bar := newProgress(speech.quiet, img.Dir())
 	defer bar.done()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	o := unpack.Options{Owners: owners, Sync: sync, Progress: bar.show, Overlay: func(dir string) error {
+	o := unpack.Options{Owners: owners, Sync: sync, Limits: f.limits, Name: imageName(img), MaxSize: f.maxSize(), Progress: bar.show, Overlay: func(dir string) error {
 		err := runtime.TryOverlay(dir)
 		var inside *runtime.InsideError
 		if errors.As(err, &inside) && inside.NoNamespaces {
@@ -131,8 +168,9 @@ func makeRoot(ctx context.Context, img *layout.Image, f *storeFlags, speech *spe
 		}
 		return err
 	}}
-	dirs := f.dirs()
-	for i, dir := range dirs {
+	places := f.places()
+	for i, p := range places {
+		dir := p.dir
 		root, err := rootIn(ctx, dir, img, o)
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, "", cause
@@ -141,7 +179,7 @@ func makeRoot(ctx context.Context, img *layout.Image, f *storeFlags, speech *spe
 			speech.step("root of %d layers in the store %s", max(1, len(root.Layers)), dir)
 			return root, dir, nil
 		}
-		if i == len(dirs)-1 || !unusable(err) {
+		if i == len(places)-1 || !unusable(err) {
 			return nil, "", err
 		}
 		note(speech.quiet, "%v: not used", err)
@@ -149,6 +187,21 @@ func makeRoot(ctx context.Context, img *layout.Image, f *storeFlags, speech *spe
 	return nil, "", errors.New("there is no place for unpacked images")
 }
 
+// imageName is what a listing of the store calls img.
+func imageName(img *layout.Image) string {
+	name := img.Dir()
+	if !strings.Contains(name, "://") {
+		if abs, err := filepath.Abs(name); err == nil {
+			name = abs
+		}
+	}
+	if img.Tag() != "" {
+		name += ":" + img.Tag()
+	}
+	return name
+}
+
+// rootIn leaves the store open: it holds the root until the run does.
 func rootIn(ctx context.Context, dir string, img *layout.Image, o unpack.Options) (*unpack.Root, error) {
 	store, err := unpack.Open(dir, o)
 	if err != nil {

@@ -4,8 +4,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-
-	"github.com/dlrun/dlrun/layout"
 )
 
 // newUnpack is the verb that warms the store ahead of a job.
@@ -14,6 +12,7 @@ func newUnpack() *cobra.Command {
 		image  imageFlags
 		store  storeFlags
 		speech speechFlags
+		get    getFlags
 		show   bool
 	)
 	c := &cobra.Command{
@@ -28,12 +27,20 @@ func newUnpack() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			store.limits = image.limits.unpack
 			for _, ref := range args {
-				img, err := layout.Open(c.Context(), ref, pick)
+				bar := newProgress(speech.quiet, ref)
+				get, err := get.getter(ref, &store, &speech, bar)
 				if err != nil {
 					return err
 				}
-				root, _, err := makeRoot(c.Context(), img, &store, &speech, true)
+				defer get.close()
+				img, err := get.open(c.Context(), ref, pick)
+				bar.done()
+				if err != nil {
+					return err
+				}
+				root, _, err := makeRoot(c.Context(), img, &store, &speech, bar, true)
 				if err != nil {
 					return err
 				}
@@ -51,6 +58,8 @@ func newUnpack() *cobra.Command {
 	}
 	image.register(c.Flags())
 	store.register(c.Flags())
+	get.register(c.Flags())
+	get.registerUpdate(c.Flags())
 	speech.register(c.Flags())
 	c.Flags().BoolVar(&show, "print", false, "print the directories of the root, lowest first")
 	return c

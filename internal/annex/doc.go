@@ -30,7 +30,21 @@
 // repository of someone else never makes the caller's own objects visible.
 // Submodule paths through symlinks are ignored, as git ignores them.
 //
-// It reads files alone: no git and no git-annex is run, nothing is written,
-// and no work tree is walked. Repositories below that no .gitmodules
-// registers are therefore not found.
+// [Find] and [ObjectsBelow] read files alone: no git and no git-annex is run,
+// nothing is written, and no work tree is walked. Repositories below that no
+// .gitmodules registers are therefore not found.
+//
+// # What changes a dataset
+//
+// A [Dataset] is asked and changed through the programs git and git-annex.
+// A [Change] tracks an image and registers it with datalad-container in one commit,
+// or leaves what it found. What becomes of a layer:
+//
+//	DIR/.gitattributes          blobs are annexed by SHA256: the key is the digest of the manifest
+//	DIR/blobs/sha256/HEX        annexed, its content here or not; in git where it is small
+//	git-annex branch            where else it is: URLs for the special remote (package special), and
+//	                            for the web where a registry wants no token
+//	.datalad/config             datalad.containers.NAME.image and .cmdexec
+//
+// [Get] asks git-annex for one key. That is all a run ever asks of it.
 package annex

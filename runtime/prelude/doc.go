@@ -16,5 +16,9 @@
 // Where the caller sits at a terminal, the front copies between it and a pty inside (terminal.c), and the command has
 // a parent in its session (leader.c), which makes job control work across both.
 //
-// What is run, and what is not, is told by the first word of the command line (prelude.c), never by the environment.
+// Where this may be one of several ranks on a node, the inside is started only when the outside asks the front for it (orders.go), or the front
+// forks the command into a container that another rank has made, and a second process to wait for it (share.c, join.c).
+//
+// What is run, and what is not, is told by the first word of the command line (prelude.c), never by the environment; that tells
+// whether the inside waits.
 package prelude

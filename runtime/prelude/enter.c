@@ -2,10 +2,11 @@
 //
 // libcontainer execs /proc/self/exe (its sealed copy of this binary) as `EXE __enter FD`. FD holds the letter of
 // package runtime: the length of a seccomp program (uint64), the program, then strings that end in NUL:
-//     UID:GID:NESTED:IGNORED:BLOCKED:LED:TERMINAL FDS CWD HINT ARGC CMD [ARG...] [K=V...]
+//     UID:GID:NESTED:IGNORED:BLOCKED:LED:TERMINAL:CAPS FDS CWD HINT ARGC CMD [ARG...] [K=V...]
 // FDS is "N,N,…", the numbers that fds 3, 4, … had for the caller; IGNORED and BLOCKED are masks of signals; LED
 // is whether the command gets a leader (leader.c), TERMINAL whether a pty. The fd after the letter is the leader's socket, which
-// tells the front by its end that the command is there.
+// tells the front by its end that the command is there; where NESTED says that the inner user namespace is
+// there already, the next is that. CAPS are the capabilities of one who joins without such a namespace (join.c).
 // None of it passes through libcontainer's JSON, which cannot hold bytes that are no UTF-8.
 #define _GNU_SOURCE
 #include "prelude.h"
@@ -23,20 +24,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// A namespace whose one id is the caller's own. Mapping the parent's uid 0 needs CAP_SETFCAP there
-// since Linux 5.12. The bounding set comes back full in a new namespace: it is emptied here.
-static void become_caller(unsigned uid, unsigned gid)
+// The inner user namespace, whose one id is the caller's own. The bounding set comes back full in a new namespace: it is
+// emptied here.
+static void become_caller(const struct letter *l, int inner)
 {
-	char map[64];
-	if (unshare(CLONE_NEWUSER))
+	if (l->nested == NESTED_JOIN) {
+		if (setns(inner, CLONE_NEWUSER))
+			fail(125, "cannot enter the inner user namespace");
+		close(inner);
+	} else if (unshare(CLONE_NEWUSER) || map_ids(l->uid, l->gid)) {
 		fail(125, "cannot make the inner user namespace");
-	(void)!write_file("/proc/self/setgroups", "deny");
-	snprintf(map, sizeof map, "%u 0 1\n", uid);
-	if (write_file("/proc/self/uid_map", map))
-		fail(125, "cannot map the user id");
-	snprintf(map, sizeof map, "%u 0 1\n", gid);
-	if (write_file("/proc/self/gid_map", map))
-		fail(125, "cannot map the group id");
+	}
 	for (int cap = 0; !prctl(PR_CAPBSET_DROP, cap, 0, 0, 0); cap++)
 		;
 }
@@ -53,14 +51,8 @@ static void renumber(const int *want, int n)
 		}
 }
 
-struct letter {
-	struct sock_fprog filter; // len 0: none
-	char *ids, *fds, *cwd, *hint;
-	char **command, **env;
-};
-
 // Read at the start: a seccomp profile may forbid all that lies between.
-static struct letter read_letter(int fd)
+struct letter read_letter(int fd)
 {
 	struct letter l = {0};
 	struct stat st;
@@ -68,7 +60,7 @@ static struct letter read_letter(int fd)
 		fail(125, "cannot read what to run");
 	char *text = malloc(st.st_size + 1), *end = text + st.st_size;
 	for (char *at = text; text && at < end;) {
-		ssize_t n = read(fd, at, end - at);
+		ssize_t n = pread(fd, at, end - at, at - text);
 		if (n <= 0)
 			fail(125, "cannot read what to run");
 		at += n;
@@ -77,7 +69,8 @@ static struct letter read_letter(int fd)
 	uint64_t program;
 	memcpy(&program, text, sizeof program);
 	*end = 0;
-	l.filter = (struct sock_fprog){.len = program / sizeof(struct sock_filter), .filter = (void *)(text + sizeof program)};
+	l.filter = program;
+	l.program = text + sizeof program;
 
 	size_t words = 0;
 	text += sizeof program + program;
@@ -87,7 +80,12 @@ static struct letter read_letter(int fd)
 	size_t i = 0;
 	for (char *at = text; i < words; at += strlen(at) + 1)
 		word[i++] = at;
-	l.ids = word[0], l.fds = word[1], l.cwd = word[2], l.hint = word[3];
+	if (sscanf(word[0], "%u:%u:%u:%" SCNx64 ":%" SCNx64 ":%u:%u:%" SCNx64, &l.uid, &l.gid, &l.nested, &l.ignored, &l.blocked,
+	           &l.led, &l.terminal, &l.caps) != 8)
+		fail(125, "cannot read who to be");
+	for (char *s = strtok(word[1], ","); s && l.n < 64; s = strtok(NULL, ","))
+		l.fds[l.n++] = atoi(s);
+	l.cwd = word[2], l.hint = word[3];
 	size_t args = atol(word[4]);
 	l.command = word + 5;
 	l.env = l.command + args + 1;
@@ -163,36 +161,42 @@ static void set_signals(uint64_t ignored, uint64_t blocked)
 	sigprocmask(SIG_SETMASK, &set, NULL);
 }
 
+// exec_command is where all ways to a command meet: in its namespaces, with its files where they belong.
+void exec_command(struct letter *l)
+{
+	struct sock_fprog filter = {.len = l->filter / sizeof(struct sock_filter), .filter = l->program};
+	set_signals(l->ignored, l->blocked);
+	if (filter.len && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter))
+		fail(125, "cannot load the seccomp filter");
+	cannot_exec(l->command, exec_by_path(l->command, l->env), l->hint);
+}
+
+void enter_directory(const char *cwd)
+{
+	if (!chdir(cwd))
+		return;
+	fprintf(stderr, "dlrun: cannot enter the working directory %s: %s\n", cwd, strerror(errno));
+	_exit(125);
+}
+
 void enter_command(int argc, char **argv)
 {
-	if (argc != 3 || atoi(argv[2]) < 3) {
+	int at = argc == 3 ? atoi(argv[2]) : 0;
+	if (at < 3) {
 		fprintf(stderr, "dlrun: __enter is dlrun's own last step and cannot be called\n");
 		_exit(125);
 	}
-	struct letter l = read_letter(atoi(argv[2]));
-	unsigned uid, gid, nested, led, terminal;
-	uint64_t ignored, blocked;
-	int fds[64], n = 0;
-	if (sscanf(l.ids, "%u:%u:%u:%" SCNx64 ":%" SCNx64 ":%u:%u", &uid, &gid, &nested, &ignored, &blocked, &led, &terminal) != 7)
-		fail(125, "cannot read who to be");
-	for (char *s = strtok(l.fds, ","); s && n < 64; s = strtok(NULL, ","))
-		fds[n++] = atoi(s);
-	if (nested)
-		become_caller(uid, gid);
-	if (chdir(l.cwd)) {
-		fprintf(stderr, "dlrun: cannot enter the working directory %s: %s\n", l.cwd, strerror(errno));
-		_exit(125);
-	}
+	struct letter l = read_letter(at);
+	if (l.nested)
+		become_caller(&l, at + 2);
+	enter_directory(l.cwd);
 	// Out of the way of the numbers that the caller's variables name.
-	int leader = fcntl(atoi(argv[2]) + 1, F_DUPFD_CLOEXEC, n ? fds[n - 1] + 1 : 3);
+	int leader = fcntl(at + 1, F_DUPFD_CLOEXEC, l.n ? l.fds[l.n - 1] + 1 : 3);
 	if (leader < 0)
 		fail(125, "cannot keep an open file");
-	close(atoi(argv[2]) + 1);
-	if (led)
-		lead(leader, terminal);
-	renumber(fds, n);
-	set_signals(ignored, blocked);
-	if (l.filter.len && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &l.filter))
-		fail(125, "cannot load the seccomp filter");
-	cannot_exec(l.command, exec_by_path(l.command, l.env), l.hint);
+	close(at + 1);
+	if (l.led)
+		lead(leader, l.terminal);
+	renumber(l.fds, l.n);
+	exec_command(&l);
 }

@@ -16,11 +16,8 @@ static int code_of(int status)
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-static struct {
-	pid_t outside, inside;
-	int alive;    // the inside ends everything when this is closed
-	int ended_by; // a signal that came before the command was there, 0 for none
-} run;
+static struct front run;
+static int ended_by; // a signal that came before the command was there, 0 for none
 
 static bool sender_is(const struct signalfd_siginfo *si, const char *name)
 {
@@ -95,20 +92,22 @@ static void early(int sig, bool terminal)
 	case SIGWINCH:
 		break;
 	case SIGTSTP:
-		kill(-run.inside, SIGSTOP);
+		if (run.inside > 0)
+			kill(-run.inside, SIGSTOP);
 		if (prelude.shared->command > 0)
 			kill(prelude.shared->command, SIGSTOP);
 		stop_with(SIGTSTP, false);
 		break;
 	case SIGCONT:
-		kill(-run.inside, SIGCONT);
+		if (run.inside > 0)
+			kill(-run.inside, SIGCONT);
 		if (prelude.shared->command > 0)
 			kill(prelude.shared->command, SIGCONT);
 		break;
 	default:
-		if (!run.ended_by)
-			close(run.alive);
-		run.ended_by = sig;
+		if (!ended_by)
+			close(run.alive[1]);
+		ended_by = sig;
 	}
 }
 
@@ -123,7 +122,7 @@ static void pass_on(const struct signalfd_siginfo *si)
 	terminal_hear();
 	// Until it has exec'ed, whoever has its pid may handle signals in other ways: that closes the leader's socket,
 	// or a leader takes them from there.
-	if (command == 0 || (prelude.leader >= 0 && !prelude.shared->led))
+	if (command == 0 || (prelude.leader >= 0 && !prelude.shared->led) || !terminal_ready())
 		return early(sig, terminal);
 	if (sig == SIGWINCH && prelude.tty >= 0) {
 		terminal_resize();
@@ -153,10 +152,76 @@ static void pass_on(const struct signalfd_siginfo *si)
 	}
 }
 
-void front_run(pid_t outside, pid_t inside, int alive, const sigset_t *set)
+// Starts an inside in place of one that has nothing to do. Returns true in the new process.
+static bool start_inside(int letter, int peer, int in, int out, bool inner)
+{
+	if (run.inside > 0)
+		kill(run.inside, SIGKILL); // it waits, and has nothing yet
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+	run.inside = fork();
+	if (run.inside < 0)
+		fail(125, "fork");
+	if (run.inside > 0) {
+		setpgid(run.inside, run.inside); // whoever comes first
+		return false;
+	}
+	dup2(in, STDIN_FILENO);
+	dup2(out, STDOUT_FILENO);
+	close(in);
+	close(out);
+	if (letter >= 0)
+		join_run(&run, letter);
+	become_inside(&run, peer);
+	if (inner && !prelude.failed)
+		prelude.inner = namespaces_make_inner(uid, gid);
+	return true;
+}
+
+// Does what outside or inside ask for. Returns true in a process that is to be the inside.
+static bool take_orders(void)
+{
+	struct order o;
+	int fds[SHARE_FILES], got = 0;
+	while (prelude.control >= 0 && (got = receive_order(prelude.control, &o, fds, SHARE_FILES)) > 0) {
+		if (o.what == ORDER_SHARE) {
+			share_take(&o, fds, SHARE_FILES);
+			continue;
+		}
+		int letter = o.what == ORDER_JOIN ? fds[0] : -1;
+		if (!ended_by && start_inside(letter, fds[0], fds[1], fds[2], o.flags & INSIDE_INNER))
+			return true;
+		for (int i = 0; i < 3; i++)
+			close(fds[i]);
+	}
+	if (got < 0) {
+		close(prelude.control);
+		prelude.control = -1;
+	}
+	return false;
+}
+
+static void reap(int *code_outside, int *code_inside)
+{
+	int status;
+	pid_t pid;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == run.outside) {
+			run.outside = 0;
+			*code_outside = code_of(status);
+			drop_program();
+		} else if (pid == run.inside) {
+			run.inside = 0;
+			*code_inside = code_of(status);
+		}
+	}
+}
+
+// front_run returns in a process that is to be the inside, and else ends this one.
+void front_run(const struct front *f, const sigset_t *set)
 {
 	int code_outside = 0, code_inside = 0;
-	run.outside = outside, run.inside = inside, run.alive = alive;
+	run = *f;
 
 	// Whoever waits for the command to close its own need not wait for the front.
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -164,12 +229,22 @@ void front_run(pid_t outside, pid_t inside, int alive, const sigset_t *set)
 	dup2(null, STDOUT_FILENO);
 	int signals = signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK);
 	while (run.outside > 0 || run.inside > 0) {
-		struct pollfd p[4] = {{.fd = signals, .events = POLLIN}, {.fd = prelude.leader, .events = POLLIN}};
-		if (poll(p, 4, terminal_poll(p + 2)) < 0)
+		struct pollfd p[] = {
+			{.fd = signals, .events = POLLIN},
+			{.fd = prelude.leader, .events = POLLIN},
+			{.fd = prelude.control, .events = POLLIN},
+			{.fd = share_is_complete() ? prelude.share.fd[SHARE_LISTEN] : -1, .events = POLLIN},
+			{0}, {0}, // the terminal's
+		};
+		if (poll(p, sizeof p / sizeof *p, terminal_poll(p + 4)) < 0)
 			continue;
 		if (p[1].revents)
 			terminal_hear();
-		terminal_move(p + 2);
+		terminal_move(p + 4);
+		if (p[2].revents && take_orders())
+			return;
+		if (p[3].revents)
+			share_serve();
 		struct signalfd_siginfo si;
 		if (!p[0].revents || read(signals, &si, sizeof si) != sizeof si)
 			continue;
@@ -177,21 +252,21 @@ void front_run(pid_t outside, pid_t inside, int alive, const sigset_t *set)
 			pass_on(&si);
 			continue;
 		}
-		int status;
-		pid_t pid;
-		while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-			if (pid == outside) {
-				run.outside = 0;
-				code_outside = code_of(status);
-				drop_program();
-			} else if (pid == inside) {
-				run.inside = 0;
-				code_inside = code_of(status);
-			}
-		}
+		reap(&code_outside, &code_inside);
+		if (run.outside > 0)
+			continue;
+		if (take_orders()) // its last
+			return;
+		if (run.leader[1] >= 0)
+			close(run.leader[1]); // its end tells that the command is there
+		run.leader[1] = -1;
 	}
 	terminal_restore();
 	// The inside has ended its own tree; where it was killed, its children are ours now.
 	tree_end();
-	_exit(run.ended_by ? 128 + run.ended_by : code_outside ? code_outside : code_inside);
+	if (share_is_complete())
+		share_serve(); // who waits need not make a container of its own
+	if (share_leave())
+		share_tidy();
+	_exit(ended_by ? 128 + ended_by : code_outside ? code_outside : code_inside);
 }

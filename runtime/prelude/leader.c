@@ -7,8 +7,10 @@
 #define _GNU_SOURCE
 #include "prelude.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -79,6 +81,42 @@ static bool take_pty(int front)
 	return m.foreground;
 }
 
+static int ascending(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+// Before Linux 5.9 the open ones are looked up: their numbers may be above a limit that was lowered since.
+static void close_between(unsigned from, unsigned to)
+{
+	if (from > to || !syscall(SYS_close_range, from, to, 0))
+		return;
+	DIR *open = opendir("/proc/self/fd");
+	struct dirent *e;
+	while (open && (e = readdir(open))) {
+		unsigned fd = atoi(e->d_name);
+		if (fd >= from && fd <= to && (int)fd != dirfd(open))
+			close(fd);
+	}
+	if (open)
+		closedir(open);
+}
+
+// close_all_but closes what is not in keep, from 3 on; negative ones do not count.
+void close_all_but(const int *keep, int n)
+{
+	int sorted[n];
+	memcpy(sorted, keep, n * sizeof *keep);
+	qsort(sorted, n, sizeof *sorted, ascending);
+	unsigned from = 3;
+	for (int i = 0; i < n; i++)
+		if (sorted[i] >= (int)from) {
+			close_between(from, sorted[i] - 1);
+			from = sorted[i] + 1;
+		}
+	close_between(from, ~0U);
+}
+
 // The command's files are the command's: whoever waits for their end waits for it alone.
 static void keep_only(int front, bool terminal)
 {
@@ -86,9 +124,7 @@ static void keep_only(int front, bool terminal)
 	for (int fd = terminal ? 1 : 0; fd < 3; fd++)
 		dup2(null, fd);
 	dup2(front, 3);
-	if (syscall(SYS_close_range, 4, ~0U, 0)) // before Linux 5.9
-		for (int fd = 4, end = sysconf(_SC_OPEN_MAX); fd < end; fd++)
-			close(fd);
+	close_all_but((const int[]){3}, 1);
 }
 
 static void end(int status, bool terminal) __attribute__((noreturn));
@@ -115,6 +151,20 @@ static void reap(pid_t command, bool terminal)
 	}
 }
 
+// pass_keys gives the command the signals of keys that were pressed when the pty had no other group than the leader's yet.
+static void pass_keys(pid_t command)
+{
+	sigset_t keys;
+	siginfo_t si;
+	sigemptyset(&keys);
+	sigaddset(&keys, SIGINT);
+	sigaddset(&keys, SIGQUIT);
+	sigaddset(&keys, SIGTSTP);
+	while (sigtimedwait(&keys, &si, &(struct timespec){0}) > 0)
+		if (si.si_code == SI_KERNEL)
+			kill(-command, si.si_signo);
+}
+
 // lead splits the command from its leader; it returns in the command's process, in a group of its own.
 void lead(int front, bool terminal)
 {
@@ -133,6 +183,8 @@ void lead(int front, bool terminal)
 		return;
 	}
 	setpgid(command, command);
+	if (foreground && !tcsetpgrp(0, command))
+		pass_keys(command);
 	prctl(PR_SET_DUMPABLE, 0); // the command's uid, but no seccomp filter: not to be traced by it
 	keep_only(front, terminal);
 

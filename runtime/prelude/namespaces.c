@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 int write_file(const char *path, const char *text)
@@ -67,4 +68,46 @@ void namespaces_enter(void)
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
 		return failed(STEP_MOUNTS);
 	mount_cgroup();
+}
+
+// map_ids makes the one id of the parent namespace the caller's own here.
+int map_ids(uid_t uid, gid_t gid)
+{
+	char map[64];
+	(void)!write_file("/proc/self/setgroups", "deny");
+	snprintf(map, sizeof map, "%u 0 1\n", uid);
+	if (write_file("/proc/self/uid_map", map))
+		return -1;
+	snprintf(map, sizeof map, "%u 0 1\n", gid);
+	return write_file("/proc/self/gid_map", map);
+}
+
+// namespaces_make_inner makes the inner user namespace ahead of the command: those who join must find it also when the
+// command ends at once. Mapping the parent's uid 0 needs CAP_SETFCAP there since Linux 5.12. Returns an open file
+// of it, or -1.
+int namespaces_make_inner(uid_t uid, gid_t gid)
+{
+	int made[2], seen[2], status, ns = -1;
+	char path[64], ok = 0;
+	if (pipe2(made, O_CLOEXEC) || pipe2(seen, O_CLOEXEC))
+		return -1;
+	pid_t child = fork();
+	if (child == 0) {
+		close(seen[1]);
+		ok = !unshare(CLONE_NEWUSER) && !map_ids(uid, gid);
+		(void)!write(made[1], &ok, 1);
+		(void)!read(seen[0], &ok, 1);
+		_exit(0);
+	}
+	close(made[1]);
+	if (child > 0 && read(made[0], &ok, 1) == 1 && ok) {
+		snprintf(path, sizeof path, "/proc/%d/ns/user", child);
+		ns = open(path, O_RDONLY | O_CLOEXEC);
+	}
+	close(made[0]);
+	close(seen[0]);
+	close(seen[1]);
+	while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	return ns;
 }

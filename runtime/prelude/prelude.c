@@ -16,14 +16,17 @@
 #error "the constructor takes argc and argv from glibc; other C libraries pass none"
 #endif
 
-struct prelude prelude = {.role = ROLE_PLAIN, .peer = -1, .front_alive = -1, .leader = -1, .tty = -1};
+struct prelude prelude = {
+	.role = ROLE_PLAIN, .peer = -1, .front_alive = -1, .leader = -1, .tty = -1, .control = -1, .inner = -1,
+	.share.fd = {[0 ... SHARE_FILES - 1] = -1},
+};
 
 // First words that need no namespaces. After any other word something is run in a container, or tried (unpack
 // asks whether an overlay can be mounted). A flag before the verb only costs the forks.
 // cmd/dlrun tests that its verbs and this list agree.
 static const char *const plain[] = {
 	"save", "pull", "export", "add", "link", "inspect", "id", "verify", "cache",
-	"version", "help", "completion", "__complete", "__completeNoDesc", "-h", "--help", "--version", NULL,
+	"__tidy", "version", "help", "completion", "__complete", "__completeNoDesc", "-h", "--help", "--version", NULL,
 };
 
 bool prelude_wants_namespaces(const char *word)
@@ -75,10 +78,49 @@ static void take_signals(sigset_t *set, sigset_t *callers)
 			prelude.blocked |= (uint64_t)1 << (sig - 1);
 }
 
+static bool begins_with(const char *s, const char *begin)
+{
+	return s && !strncmp(s, begin, strlen(begin));
+}
+
+// prelude_waits says whether the inside is started only when the outside asks for it, since this may be one of
+// several ranks on this node, and most of them join what the first has made. It is a guess that costs the wrong side some
+// milliseconds: the outside decides, and may ask for another inside at any time.
+static bool prelude_waits(int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
+		if (begins_with(argv[i], "--mpi") || begins_with(argv[i], "--join"))
+			return true;
+	if (getenv("DLRUN_MPI") || getenv("DLRUN_JOIN") || getenv("OMPI_COMM_WORLD_LOCAL_SIZE") || getenv("MPI_LOCALNRANKS"))
+		return true;
+	// "1" or "1(x4)": alone on each node.
+	const char *tasks = getenv("SLURM_STEP_ID") ? getenv("SLURM_STEP_TASKS_PER_NODE") : NULL;
+	return tasks && strcmp(tasks, "1") && !(begins_with(tasks, "1(x") && !strchr(tasks, ','));
+}
+
 static bool ends_with(const char *s, const char *end)
 {
 	size_t n = strlen(s), m = strlen(end);
 	return n >= m && !strcmp(s + n - m, end);
+}
+
+// become_inside makes this process, a fork of the front, the inside.
+void become_inside(const struct front *f, int peer)
+{
+	close(f->alive[1]);
+	close(f->leader[0]);
+	close(f->control[0]);
+	// A group of its own: what the terminal or killpg sends to the caller's group goes
+	// through the front alone, once.
+	setpgid(0, 0);
+	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+	sigprocmask(SIG_SETMASK, &f->callers, NULL);
+	prelude.role = ROLE_INSIDE;
+	prelude.peer = peer;
+	prelude.front_alive = f->alive[0];
+	prelude.leader = f->leader[1];
+	prelude.control = f->control[1];
+	namespaces_enter();
 }
 
 static void __attribute__((constructor)) start(int argc, char **argv)
@@ -92,56 +134,53 @@ static void __attribute__((constructor)) start(int argc, char **argv)
 
 	have_standard_files();
 	prelude.tty = terminal_of_caller();
-	sigset_t set, callers;
-	take_signals(&set, &callers);
+	struct front f = {0};
+	sigset_t set;
+	take_signals(&set, &f.callers);
 
-	int peers[2], alive[2], leader[2];
+	int peers[2];
 	prelude.shared = mmap(NULL, sizeof *prelude.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (prelude.shared == MAP_FAILED)
 		fail(125, "mmap");
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, peers) || pipe2(alive, O_CLOEXEC) ||
-	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, leader))
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, peers) || pipe2(f.alive, O_CLOEXEC) ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, f.leader) || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, f.control))
 		fail(125, "socketpair");
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 
-	pid_t inside = fork();
-	if (inside < 0)
-		fail(125, "fork");
-	if (inside == 0) {
-		close(peers[0]);
-		close(alive[1]);
-		close(leader[0]);
-		// A group of its own: what the terminal or killpg sends to the caller's group goes
-		// through the front alone, once.
-		setpgid(0, 0);
-		prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-		sigprocmask(SIG_SETMASK, &callers, NULL);
-		prelude.role = ROLE_INSIDE;
-		prelude.peer = peers[1];
-		prelude.front_alive = alive[0];
-		prelude.leader = leader[1];
-		namespaces_enter();
-		return;
+	prelude.waits = prelude_waits(argc, argv);
+	if (!prelude.waits) {
+		f.inside = fork();
+		if (f.inside < 0)
+			fail(125, "fork");
+		if (f.inside == 0) {
+			close(peers[0]);
+			become_inside(&f, peers[1]);
+			return;
+		}
+		setpgid(f.inside, f.inside); // whoever comes first
 	}
-	setpgid(inside, inside); // whoever comes first
 	close(peers[1]);
-	close(alive[0]);
-	close(leader[1]);
-	prelude.leader = leader[0];
-	pid_t front = getpid(), outside = fork();
-	if (outside < 0)
+	pid_t front = getpid();
+	f.outside = fork();
+	if (f.outside < 0)
 		fail(125, "fork");
-	if (outside == 0) {
+	if (f.outside == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 		if (getppid() != front)
 			_exit(125);
-		close(alive[1]);
-		close(leader[0]);
-		sigprocmask(SIG_SETMASK, &callers, NULL);
+		close(f.alive[0]);
+		close(f.alive[1]);
+		close(f.leader[0]);
+		close(f.leader[1]);
+		close(f.control[0]);
+		sigprocmask(SIG_SETMASK, &f.callers, NULL);
 		prelude.role = ROLE_OUTSIDE;
 		prelude.peer = peers[0];
+		prelude.control = f.control[1];
 		return;
 	}
 	close(peers[0]);
-	front_run(outside, inside, alive[1], &set);
+	prelude.leader = f.leader[0];
+	prelude.control = f.control[0];
+	front_run(&f, &set);
 }

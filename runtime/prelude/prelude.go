@@ -7,6 +7,7 @@ package prelude
 import "C"
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -35,6 +36,14 @@ func WantsNamespaces(word string) bool {
 // Peer returns the socket between outside and inside. It may be called once.
 func Peer() *os.File { return os.NewFile(uintptr(C.prelude.peer), "peer") }
 
+// Inner returns the inner user namespace where StartInside asked for it. For the inside, once.
+func Inner() (*os.File, error) {
+	if C.prelude.inner < 0 {
+		return nil, errors.New("cannot make the inner user namespace")
+	}
+	return os.NewFile(uintptr(C.prelude.inner), "user namespace"), nil
+}
+
 // FrontAlive returns a pipe that reads EOF when the front has died. For the inside, once.
 func FrontAlive() *os.File { return os.NewFile(uintptr(C.prelude.front_alive), "front") }
 
@@ -59,8 +68,9 @@ func SetCommand(pid int, led bool) {
 // RestoreTerminal gives the caller's terminal the modes that it had, where the front has changed them.
 func RestoreTerminal() { C.terminal_restore() }
 
-// DropProgram takes this process's pages of the program out of memory; those that are needed come back from the file.
-func DropProgram() { C.drop_program() }
+// DropProgram takes this process's pages of the program out of memory; those that are needed come back from the file. It is
+// the last that its goroutine does.
+func DropProgram() { C.rest() }
 
 // EndTree kills and reaps every descendant of this process, daemonised ones included.
 func EndTree() { C.tree_end() }

@@ -27,7 +27,7 @@ struct flow {
 
 static struct {
 	int master; // -1 before the command has its pty
-	bool draining;
+	bool ready, draining;
 	size_t drained;
 	struct flow in, out;
 } pty = {.master = -1};
@@ -39,6 +39,12 @@ int terminal_of_caller(void)
 	if (tcgetpgrp(STDIN_FILENO) < 0 || tcgetpgrp(STDOUT_FILENO) < 0)
 		return -1;
 	return open("/dev/tty", O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
+// terminal_ready reports whether the leader hears signals: it does not while it waits for the answer to LEADER_READY.
+bool terminal_ready(void)
+{
+	return prelude.tty < 0 || pty.ready;
 }
 
 static bool in_foreground(void)
@@ -150,6 +156,7 @@ void terminal_hear(void)
 		return;
 	switch (m.what) {
 	case LEADER_READY:
+		pty.ready = true;
 		fcntl(pty.master, F_SETFL, O_NONBLOCK);
 		attach();
 		tell_leader(FRONT_SIGNAL, 0, false);

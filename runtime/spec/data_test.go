@@ -119,4 +119,11 @@ func TestWorkdir(t *testing.T) {
 			t.Errorf("-w %q: the caller's directory is not bound, last is %+v", c.workdir, last)
 		}
 	}
+	h := ann()
+	h.Paths = map[string]spec.Path{h.Cwd: {Physical: h.PhysicalCwd, Dir: true}}
+	for workdir, want := range map[string]string{"": "/tmp/x", "/y": "/y"} {
+		if s := describe(t, nil, h, spec.Options{Workdir: workdir, WorkdirAs: "/tmp/x/"}); s.Process.Cwd != want {
+			t.Errorf("--workdir-as, -w %q: cwd is %s, want %s", workdir, s.Process.Cwd, want)
+		}
+	}
 }

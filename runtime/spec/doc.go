@@ -28,7 +28,8 @@
 // Annex objects are read-only wherever a bind shows them, so the read-only bind is
 // repeated below every bind of a directory that holds them (--annex-rw lifts it), and
 // .git and .git/annex are bound onto themselves, so that they cannot be renamed away.
-// So is the store of unpacked images, where a bind shows it.
+// So is the store of unpacked images, where a bind shows it; the directory in which runs keep their state is
+// shown as an empty one.
 // When the caller spells cwd by a symlink, the dataset is bound at its physical
 // path and once more where that spelling leads to.
 //

@@ -12,7 +12,7 @@ import (
 
 // mountTable lists the mounts in the order in which they are made.
 func mountTable(imageEnv []string, root Root, host Host, o Options, explicit []volume, env vars, show bool) ([]specs.Mount, error) {
-	t := table{store: host.Store}
+	t := table{store: host.Store, hidden: host.Hidden}
 	if !o.AnnexRW {
 		t.objects = slices.Concat(host.Objects, host.VolumeObjects)
 	}
@@ -65,6 +65,7 @@ type table struct {
 	mounts  []specs.Mount
 	objects []string // annex object directories to keep read-only, physical
 	store   string   // the store of unpacked images, never to be written
+	hidden  string   // the state of runs, never to be seen
 }
 
 // add appends m and leaves out what it hides.
@@ -85,8 +86,22 @@ func (t *table) bind(source, destination string, readOnly, device bool) {
 	t.add(specs.Mount{Destination: destination, Type: "bind", Source: source, Options: options})
 }
 
-// hostBind binds a physical path, writable but for the annex objects and the store in it.
+// hostBind binds a physical path, writable but for the annex objects and the store in it. The state of other runs is not seen.
 func (t *table) hostBind(source, destination string, readOnly bool) {
+	hide := func(at string) {
+		t.add(specs.Mount{Destination: at, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "noexec", "ro", "mode=555", "size=4k"}})
+	}
+	if t.hidden != "" && within(source, t.hidden) {
+		hide(destination)
+		return
+	}
+	t.openBind(source, destination, readOnly)
+	if t.hidden != "" && within(t.hidden, source) {
+		hide(path.Join(destination, strings.TrimPrefix(t.hidden, source)))
+	}
+}
+
+func (t *table) openBind(source, destination string, readOnly bool) {
 	closed := t.objects
 	if t.store != "" {
 		closed = append(slices.Clone(closed), t.store)

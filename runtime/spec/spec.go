@@ -25,7 +25,8 @@ type File struct {
 type Options struct {
 	Args []string // the command, byte for byte
 
-	Workdir string // -w: where the command starts; a relative one is below cwd; "" is cwd
+	Workdir   string // -w: where the command starts; a relative one is below cwd; "" is cwd
+	WorkdirAs string // --workdir-as: where cwd is seen too, and the command starts, an absolute path; "" is nowhere else
 
 	Env      []string // -e: K=V, or K for the host's value
 	EnvFiles []File   // --env-file: lines of the same form, `#` comments
@@ -45,6 +46,7 @@ type Options struct {
 	AnnexRW  bool     // --annex-rw: annex objects are not made read-only
 
 	Root     bool   // --root: be uid 0 inside
+	As       *IDs   // the image's USER: be called so inside; nil is the caller
 	Hostname string // --hostname: the name in a UTS namespace of its own
 	Network  string // --network: "" or host, none
 	PID      string // --pid: "" or host, private
@@ -69,6 +71,7 @@ type Host struct {
 	Devices []string        // the names in /dev
 	Paths   map[string]Path // of what [Paths] names, that which exists
 	Store   string          // where unpacked images lie, physical: read-only inside
+	Hidden  string          // where runs keep their state, physical: an empty directory inside
 	Scratch string          // the 0700 directory of this run; upper, work, tmp, home and state in it
 }
 
@@ -122,6 +125,9 @@ func New(config *v1.ConfigFile, root Root, host Host, o Options) (*specs.Spec, e
 		return nil, err
 	}
 	workdir := absolute(o.Workdir, host.Cwd)
+	if o.WorkdirAs != "" && o.Workdir == "" {
+		workdir = path.Clean(o.WorkdirAs)
+	}
 	env, err := environment(config.Config.Env, workdir, host, o)
 	if err != nil {
 		return nil, err
@@ -134,7 +140,7 @@ func New(config *v1.ConfigFile, root Root, host Host, o Options) (*specs.Spec, e
 	if err != nil {
 		return nil, err
 	}
-	user, uids, gids := user(host, o.Root)
+	user, uids, gids := user(host, o)
 	s := &specs.Spec{
 		Version: specs.Version,
 		Process: &specs.Process{
@@ -149,7 +155,7 @@ func New(config *v1.ConfigFile, root Root, host Host, o Options) (*specs.Spec, e
 		Root:        &specs.Root{Path: path.Join(host.Scratch, "state", "root"), Readonly: o.ReadOnly},
 		Hostname:    o.Hostname,
 		Mounts:      mounts,
-		Annotations: identity(host, o.Root),
+		Annotations: identity(host, o),
 		Linux: &specs.Linux{
 			UIDMappings:   uids,
 			GIDMappings:   gids,

@@ -9,12 +9,18 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
+// IDs are a user and a group.
+type IDs struct{ UID, GID int }
+
 // user is the caller inside, and the single id that is mapped. AdditionalGids stays
 // nil: with one gid mapped setgroups(2) is denied, and the kernel keeps the groups.
-func user(host Host, root bool) (specs.User, []specs.LinuxIDMapping, []specs.LinuxIDMapping) {
+func user(host Host, o Options) (specs.User, []specs.LinuxIDMapping, []specs.LinuxIDMapping) {
 	uid, gid := uint32(host.UID), uint32(host.GID)
 	inUID, inGID := uid, gid
-	if root {
+	if o.As != nil {
+		inUID, inGID = uint32(o.As.UID), uint32(o.As.GID)
+	}
+	if o.Root {
 		inUID, inGID = 0, 0
 	}
 	return specs.User{UID: inUID, GID: inGID, Umask: &host.Umask},
@@ -40,19 +46,21 @@ func capabilities(root bool) *specs.LinuxCapabilities {
 
 // identity are the lines with which /etc/passwd and /etc/group must answer for the
 // caller. The shell is /bin/sh: the caller's own may be absent from the image.
-func identity(host Host, root bool) map[string]string {
+func identity(host Host, o Options) map[string]string {
+	keep := map[string]string{"run.oci.keep_original_groups": "1"}
+	if o.As != nil && !o.Root {
+		return keep // the image knows them, or nobody does
+	}
 	name, group, uid, gid := userName(host), host.GroupName, host.UID, host.GID
 	if group == "" {
 		group = strconv.Itoa(gid)
 	}
-	if root {
+	if o.Root {
 		name, group, uid, gid = "root", "root", 0, 0
 	}
-	return map[string]string{
-		"org.dlrun.passwd":             fmt.Sprintf("%s:x:%d:%d::%s:/bin/sh", field(name), uid, gid, field(homeDir(host))),
-		"org.dlrun.group":              fmt.Sprintf("%s:x:%d:", field(group), gid),
-		"run.oci.keep_original_groups": "1",
-	}
+	keep["org.dlrun.passwd"] = fmt.Sprintf("%s:x:%d:%d::%s:/bin/sh", field(name), uid, gid, field(homeDir(host)))
+	keep["org.dlrun.group"] = fmt.Sprintf("%s:x:%d:", field(group), gid)
+	return keep
 }
 
 func userName(host Host) string {

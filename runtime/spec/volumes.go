@@ -21,10 +21,17 @@ type volume struct {
 	options     []string // of a tmpfs
 }
 
-// parseVolumes reads --tmpfs, -v, --mount and --device, in this order. Relative
-// sources are below cwd.
+// parseVolumes reads --workdir-as, --tmpfs, -v, --mount and --device, in this order.
+// Relative sources are below cwd.
 func parseVolumes(o Options, cwd string) ([]volume, error) {
 	var list []volume
+	if o.WorkdirAs != "" {
+		v := volume{flag: "--workdir-as " + o.WorkdirAs, source: cwd, destination: o.WorkdirAs}
+		if err := v.checkDestination(); err != nil {
+			return nil, fmt.Errorf("%s: %w", v.flag, err)
+		}
+		list = append(list, v)
+	}
 	for _, flag := range []struct {
 		name  string
 		args  []string

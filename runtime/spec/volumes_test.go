@@ -2,6 +2,7 @@ package spec_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,6 +37,11 @@ func TestVolumes(t *testing.T) {
 		{name: "tmpfs on cwd", o: spec.Options{Tmpfs: []string{"/data/project"}}, want: []string{tmp, home, "tmpfs /data/project nosuid,nodev"}},
 		{name: "tmpfs in cwd", o: spec.Options{Tmpfs: []string{"/data/project/x"}}, want: append(here, "tmpfs /data/project/x nosuid,nodev")},
 
+		{name: "cwd elsewhere too", o: spec.Options{WorkdirAs: "/x/"}, exist: []string{"/data/project/"}, want: append(here, "/data/project /x")},
+		{name: "cwd in place of /tmp", o: spec.Options{WorkdirAs: "/tmp"}, exist: []string{"/data/project/"}, want: []string{home, cwd, "/data/project /tmp"}},
+		{name: "a volume in it", o: spec.Options{WorkdirAs: "/tmp", Volumes: []string{"/s:/tmp/s"}}, exist: []string{"/data/project/", "/s/"}, want: []string{home, cwd, "/data/project /tmp", "/s /tmp/s"}},
+		{name: "the dataset as /tmp", at: "/d/s", host: ds, o: spec.Options{WorkdirAs: "/tmp"}, exist: []string{"/d/s/"},
+			want: []string{home, "/d/s /d/s", "/d/s/o /d/s/o ro", "/d/s /tmp", "/d/s/o /tmp/o ro"}},
 		{name: "the dataset once more", at: "/d/s", host: ds, o: vol("/d/s:/x"), exist: []string{"/d/s/"},
 			want: []string{tmp, home, "/d/s /d/s", "/d/s/o /d/s/o ro", "/d/s /x", "/d/s/o /x/o ro"}},
 		{name: "over itself", at: "/d/s", host: ds, o: vol("."), exist: []string{"/d/s/"}, want: []string{tmp, home, "/d/s /d/s", "/d/s/o /d/s/o ro"}},
@@ -93,6 +99,8 @@ func TestVolumesRefused(t *testing.T) {
 		{spec.Options{Volumes: []string{""}}, "no source", ""},
 		{spec.Options{Volumes: []string{":/x"}}, "no source", ""},
 		{spec.Options{Volumes: []string{"/s:"}}, "no destination", ""},
+		{spec.Options{WorkdirAs: "tmp"}, `--workdir-as tmp: destination "tmp" is not an absolute path`, "SRC:DST"},
+		{spec.Options{WorkdirAs: "/"}, "the root itself cannot be mounted on", ""},
 		{spec.Options{Volumes: []string{"/s:ro"}}, `destination "ro" is not an absolute path`, "SRC:DST"},
 		{spec.Options{Volumes: []string{"/s:./x"}}, "not an absolute path", "SRC:DST"},
 		{spec.Options{Volumes: []string{"/s:/"}}, "root itself", ""},
@@ -130,5 +138,29 @@ func TestVolumesRefused(t *testing.T) {
 		}
 		_, err := create(nil, h, c.o)
 		checkError(t, err, c.want, c.hint)
+	}
+}
+
+// TestHidden: no bind shows where runs keep their state.
+func TestHidden(t *testing.T) {
+	const hidden = " nosuid,nodev,noexec,ro,mode=555,size=4k"
+	for _, c := range []struct {
+		volume string
+		want   []string
+	}{
+		{"/tmp:/x", []string{"/tmp /x", "tmpfs /x/dlrun-1001" + hidden}},
+		{"/tmp:/x:ro", []string{"/tmp /x ro", "tmpfs /x/dlrun-1001" + hidden}},
+		{"/tmp/dlrun-1001:/x", []string{"tmpfs /x" + hidden}},
+		{"/tmp/dlrun-1001/steps:/x", []string{"tmpfs /x" + hidden}},
+		{"/tmp/other:/x", []string{"/tmp/other /x"}},
+	} {
+		h := ann()
+		h.Hidden = "/tmp/dlrun-1001"
+		o := spec.Options{Volumes: []string{c.volume}}
+		h = exist(t, h, o, "/tmp/", "/tmp/dlrun-1001/", "/tmp/dlrun-1001/steps/", "/tmp/other/")
+		got := slices.DeleteFunc(visible(describe(t, nil, h, o)), func(m string) bool { return !strings.Contains(m, " /x") })
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s: -want +got\n%s", c.volume, diff)
+		}
 	}
 }

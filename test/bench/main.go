@@ -1,6 +1,7 @@
 // Command bench prints, in one run, how dlrun stands beside its peers: the start
-// of a command in a small image that is already unpacked, and the unpacking of a
-// large one. All as one ordinary user, side by side, as ratios of paired rounds.
+// of a command in a small image that is already unpacked, that of the ranks of a job
+// step, the unpacking of a large image, and the fetching of one from a registry. All
+// as one ordinary user, side by side, as ratios of paired rounds.
 // It exits non-zero when dlrun misses its goals.
 //
 // Fairness: crun refuses hybrid cgroups, so on such a host everything runs in a
@@ -35,15 +36,19 @@ import (
 const (
 	startGoal, startPeer   = 2.0, "crun"
 	unpackGoal, unpackPeer = 0.5, "podman"
+	saveGoal, savePeer     = 0.8, "skopeo"
+	saveMB                 = 100 // of anonymous memory
 )
 
 func main() {
 	starts := flag.Int("starts", 20, "rounds of the start table; 0 leaves it out")
+	ranks := flag.Int("ranks", 20, "rounds of the table of a step's ranks; 0 leaves it out")
 	unpacks := flag.Int("unpacks", 2, "rounds of the unpack table; 0 leaves it out")
+	saves := flag.Int("saves", 3, "rounds of the fetch table; 0 leaves it out")
 	flag.Parse()
 	var err error
 	if inside := os.Getenv("DLRUN_BENCH_DIR"); inside != "" {
-		err = measure(inside, *starts, *unpacks)
+		err = measure(inside, *starts, *ranks, *unpacks, *saves)
 	} else {
 		err = prepare(*unpacks > 0)
 	}
@@ -148,22 +153,30 @@ type contender struct {
 	command func(round int, fresh string) []string
 }
 
-func measure(dir string, starts, unpacks int) error {
+func measure(dir string, starts, ranks, unpacks, saves int) error {
 	if err := os.Chdir(dir); err != nil {
 		return err
 	}
 	// podman leaves a process behind that keeps the file system busy.
 	defer exec.Command("podman", "system", "migrate").Run()
 	var missed []error
-	if starts > 0 {
+	if starts+ranks > 0 {
 		list, err := startContenders(dir)
 		if err != nil {
 			return err
 		}
-		missed = append(missed, compare("start of true, warm", list, 1, starts, startPeer, startGoal))
+		if ranks > 0 {
+			missed = append(missed, measureRanks(dir, ranks))
+		}
+		if starts > 0 {
+			missed = append(missed, compare("start of true, warm", list, 1, starts, startPeer, startGoal))
+		}
 	}
 	if unpacks > 0 {
 		missed = append(missed, compare("first run or pull of Debian, 7 layers", unpackContenders(), 0, unpacks, unpackPeer, unpackGoal))
+	}
+	if saves > 0 {
+		missed = append(missed, compareSaves(dir, saves))
 	}
 	return errors.Join(missed...)
 }
@@ -184,19 +197,27 @@ func compare(title string, list []contender, warmup, rounds int, peer string, go
 			}
 		}
 	}
-	p := slices.IndexFunc(list, func(c contender) bool { return c.name == peer })
-	fmt.Printf("%s: %d rounds\n", title, rounds)
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "\tmin ms\tmedian ms\tx %s\tdlrun is\t\n", peer)
+	names := make([]string, len(list))
 	for i, c := range list {
-		fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%.2f\t%.2f x\t\n", c.name, ms(slices.Min(times[i])), ms(median(times[i])),
+		names[i] = c.name
+	}
+	return report(title, names, times, slices.Index(names, peer), goal)
+}
+
+// report prints the table of times, and fails when the first one's median ratio to the peer is above the goal.
+func report(title string, names []string, times [][]time.Duration, p int, goal float64) error {
+	fmt.Printf("%s: %d rounds\n", title, len(times[0]))
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "\tmin ms\tmedian ms\tx %s\tdlrun is\t\n", names[p])
+	for i, name := range names {
+		fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%.2f\t%.2f x\t\n", name, ms(slices.Min(times[i])), ms(median(times[i])),
 			ratio(times[i], times[p]), ratio(times[0], times[i]))
 	}
 	w.Flush()
 	got := ratio(times[0], times[p])
-	fmt.Printf("dlrun: %.2f x %s, goal %.2f\n\n", got, peer, goal)
+	fmt.Printf("dlrun: %.2f x %s, goal %.2f\n\n", got, names[p], goal)
 	if got > goal {
-		return fmt.Errorf("%s: %.2f x %s, goal %.2f", title, got, peer, goal)
+		return fmt.Errorf("%s: %.2f x %s, goal %.2f", title, got, names[p], goal)
 	}
 	return nil
 }

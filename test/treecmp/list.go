@@ -19,8 +19,14 @@ import (
 // unlisted are the attributes that the ways of unpacking leave behind, not the image.
 var unlisted = []string{"user.rootlesscontainers", "user.overlay.", "trusted.overlay.", "security.selinux", "user.containers."}
 
+// Options of a listing.
+type Options struct {
+	Skip  []string // paths below the root to leave out, with all below
+	Nanos bool     // times to the nanosecond
+}
+
 // List writes the listing of the tree at root.
-func List(w io.Writer, root string, skip []string) error {
+func List(w io.Writer, root string, o Options) error {
 	root, err := filepath.EvalSymlinks(root)
 	if err != nil {
 		return err
@@ -29,14 +35,15 @@ func List(w io.Writer, root string, skip []string) error {
 	if err != nil {
 		return err
 	}
-	skip = append(append(slices.Clone(skip), mounts...), "/dev")
+	skip := append(append(slices.Clone(o.Skip), mounts...), "/dev")
 	for _, s := range skip {
 		if _, err := fmt.Fprintln(w, "skip", strconv.Quote(s)); err != nil {
 			return err
 		}
 	}
 	var lines []line
-	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+	var visit fs.WalkDirFunc
+	visit = func(p string, d fs.DirEntry, err error) error {
 		rel := "/" + strings.TrimPrefix(strings.TrimPrefix(p, root), "/")
 		if slices.Contains(skip, rel) {
 			if d != nil && d.IsDir() {
@@ -46,7 +53,7 @@ func List(w io.Writer, root string, skip []string) error {
 		}
 		if err != nil && d != nil && d.IsDir() && errors.Is(err, fs.ErrPermission) {
 			// WalkDir has shown the directory itself already.
-			return closed(p, rel)
+			return closed(p, visit)
 		}
 		if err != nil {
 			return err
@@ -54,11 +61,11 @@ func List(w io.Writer, root string, skip []string) error {
 		if rel == "/" {
 			return nil
 		}
-		l, err := describe(p, rel)
+		l, err := describe(p, rel, o.Nanos)
 		lines = append(lines, l)
 		return err
-	})
-	if err != nil {
+	}
+	if err := filepath.WalkDir(root, visit); err != nil {
 		return err
 	}
 	names := map[inode][]string{}
@@ -86,25 +93,26 @@ type line struct {
 	inode      inode
 }
 
-// closed checks a directory that its mode hides from its owner. Only empty ones
-// are expected in images; anything else is an error rather than a gap.
-func closed(p, rel string) error {
+// closed visits what is in a directory that its mode hides from its owner.
+func closed(p string, visit fs.WalkDirFunc) error {
 	restore, err := permit(p, 0o700)
 	if err != nil {
 		return err
 	}
 	defer restore()
 	entries, err := os.ReadDir(p)
-	if err == nil && len(entries) > 0 {
-		err = fmt.Errorf("%s: not empty, and its mode keeps its owner out", rel)
-	}
 	if err != nil {
 		return err
+	}
+	for _, e := range entries {
+		if err := filepath.WalkDir(filepath.Join(p, e.Name()), visit); err != nil {
+			return err
+		}
 	}
 	return fs.SkipDir
 }
 
-func describe(p, rel string) (line, error) {
+func describe(p, rel string, nanos bool) (line, error) {
 	l := line{path: rel}
 	var st unix.Stat_t
 	if err := unix.Lstat(p, &st); err != nil {
@@ -140,7 +148,11 @@ func describe(p, rel string) (line, error) {
 		l.inode = inode{st.Dev, st.Ino}
 		fields = append(fields, "file", mode, fmt.Sprintf("size=%d", st.Size), "sha256="+sum)
 	}
-	fields = append(fields, fmt.Sprintf("mtime=%d", st.Mtim.Sec))
+	mtime := fmt.Sprintf("mtime=%d", st.Mtim.Sec)
+	if nanos {
+		mtime += fmt.Sprintf(".%09d", st.Mtim.Nsec)
+	}
+	fields = append(fields, mtime)
 	attrs, err := xattrs(p)
 	if err != nil {
 		return l, fmt.Errorf("xattrs of %s: %w", rel, err)

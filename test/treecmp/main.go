@@ -1,10 +1,10 @@
 // Command treecmp compares two root file systems path by path.
 //
-//	treecmp list [-skip PATH]... ROOT > LISTING
+//	treecmp list [-ns] [-skip PATH]... ROOT > LISTING
 //	treecmp diff A B
 //
 // list prints one line a path: type, mode, size, sha256, link target, hard-link
-// group, modification time in seconds and extended attributes. It runs inside a
+// group, modification time in seconds (-ns: to the nanosecond) and extended attributes. It runs inside a
 // container as well as on a mounted image, needs nothing but itself, and leaves
 // out owners, what is mounted below ROOT, /dev, and the paths to skip; those are
 // noted at the head of the listing. A device and an empty file of mode 0, which
@@ -35,18 +35,19 @@ func main() {
 
 func run(args []string) (same bool, err error) {
 	if len(args) > 0 && args[0] == "list" {
-		var skip []string
+		var o Options
 		set := flag.NewFlagSet("list", flag.ContinueOnError)
 		set.Func("skip", "path below ROOT to leave out, with all below", func(s string) error {
-			skip = append(skip, s)
+			o.Skip = append(o.Skip, s)
 			return nil
 		})
+		set.BoolVar(&o.Nanos, "ns", false, "times to the nanosecond")
 		if err := set.Parse(args[1:]); err != nil {
 			return false, err
 		}
 		if set.NArg() == 1 {
 			out := bufio.NewWriter(os.Stdout)
-			return true, errors.Join(List(out, set.Arg(0), skip), out.Flush())
+			return true, errors.Join(List(out, set.Arg(0), o), out.Flush())
 		}
 	}
 	if len(args) == 3 && args[0] == "diff" {
@@ -61,5 +62,5 @@ func run(args []string) (same bool, err error) {
 		}
 		return len(differences) == 0, err
 	}
-	return false, errors.New("usage: treecmp list [-skip PATH]... ROOT | treecmp diff A B")
+	return false, errors.New("usage: treecmp list [-ns] [-skip PATH]... ROOT | treecmp diff A B")
 }

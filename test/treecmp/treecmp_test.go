@@ -87,7 +87,7 @@ func TestMadeForMounts(t *testing.T) {
 func listingOf(t *testing.T, root string) string {
 	t.Helper()
 	var b bytes.Buffer
-	if err := List(&b, root, []string{"/skip"}); err != nil {
+	if err := List(&b, root, Options{Skip: []string{"/skip"}}); err != nil {
 		t.Fatal(err)
 	}
 	file := root + ".list"

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-//go:embed *.go
+//go:embed *.go mpi/*.c
 var source embed.FS
 
 // Cache is the directory that holds what the tests make once:
@@ -38,6 +38,11 @@ func Get(ctx context.Context, name string) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("no image %q; there are %s", name, strings.Join(Names(), ", "))
 	}
+	return cached(ctx, name, fill)
+}
+
+// cached returns the directory that fill has made once.
+func cached(ctx context.Context, name string, fill recipe) (string, error) {
 	cache, err := Cache()
 	if err != nil {
 		return "", err
@@ -65,7 +70,7 @@ func Get(ctx context.Context, name string) (string, error) {
 	defer os.RemoveAll(scratch)
 	made := filepath.Join(scratch, "image")
 	if err := fill(ctx, made, scratch); err != nil {
-		return "", fmt.Errorf("make image %s: %w", name, err)
+		return "", fmt.Errorf("make %s: %w", name, err)
 	}
 	return dir, os.Rename(made, dir)
 }

@@ -20,6 +20,9 @@ import (
 
 const architecture = runtime.GOARCH
 
+// libraries is Debian's directory of this architecture's.
+var libraries = "/usr/lib/" + map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[architecture] + "-linux-gnu/"
+
 var config = v1.Config{
 	Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "FROM_IMAGE=yes"},
 	Cmd: []string{"/bin/sh"},
@@ -39,6 +42,10 @@ func recipes() map[string]recipe {
 		"crosslink":   crosslink,
 		"shelf":       shelf,
 		"sparse":      sparse,
+		"saved":       saved,
+		"saved25":     saved25,
+		"openmpi":     mpiImage("mpicc.openmpi", libraries+"openmpi/lib", libraries+"pmix2", "/usr/share/openmpi", "/etc/openmpi"),
+		"mpich":       mpiImage("mpicc.mpich", libraries+"ucx"),
 	}
 }
 

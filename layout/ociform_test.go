@@ -35,8 +35,8 @@ func layerOCI(ref string, l sampleLayer) string {
 // layers are tried where the forms differ in how a layer lies there.
 func TestOpeners(t *testing.T) {
 	openers := map[string]opener{
-		"directory": {writeOCI, layerOCI},
-		"docker types": {func(t *testing.T, dir string, images ...sample) string {
+		"directory": {write: writeOCI, layer: layerOCI},
+		"docker types": {write: func(t *testing.T, dir string, images ...sample) string {
 			s := newSite(t, filepath.Join(dir, "img"))
 			var entries []v1.Descriptor
 			for _, img := range images {
@@ -44,16 +44,16 @@ func TestOpeners(t *testing.T) {
 			}
 			s.index(entries...)
 			return s.dir
-		}, nil},
-		"no platform in the index": {func(t *testing.T, dir string, images ...sample) string {
+		}},
+		"no platform in the index": {write: func(t *testing.T, dir string, images ...sample) string {
 			if len(images) > 1 {
 				return writeOCI(t, dir, images...)
 			}
 			s := newSite(t, filepath.Join(dir, "img"))
 			s.index(with(s.manifest(images[0]), func(d *v1.Descriptor) { d.Platform = nil }))
 			return s.dir
-		}, nil},
-		"nested": {func(t *testing.T, dir string, images ...sample) string {
+		}},
+		"nested": {write: func(t *testing.T, dir string, images ...sample) string {
 			s := newSite(t, filepath.Join(dir, "img"))
 			var entries []v1.Descriptor
 			for _, img := range images {
@@ -69,27 +69,27 @@ func TestOpeners(t *testing.T) {
 			}
 			s.index(entries...)
 			return s.dir
-		}, nil},
-		"annexed": {func(t *testing.T, dir string, images ...sample) string {
+		}},
+		"annexed": {write: func(t *testing.T, dir string, images ...sample) string {
 			s := &site{t, writeOCI(t, dir, images...)}
 			for _, name := range s.files() {
 				s.lock(name)
 			}
 			return s.dir
-		}, layerOCI},
-		"symlink to the directory": {func(t *testing.T, dir string, images ...sample) string {
+		}, layer: layerOCI},
+		"symlink to the directory": {write: func(t *testing.T, dir string, images ...sample) string {
 			writeOCI(t, filepath.Join(dir, "a/b"), images...)
 			s := &site{t, filepath.Join(dir, "link")}
 			s.must(os.Symlink("b/img", filepath.Join(dir, "a/hop")))
 			s.must(os.Symlink("a/hop", s.dir))
 			return s.dir
-		}, nil},
-		"no oci-layout": {func(t *testing.T, dir string, images ...sample) string {
+		}},
+		"no oci-layout": {write: func(t *testing.T, dir string, images ...sample) string {
 			ref := writeOCI(t, dir, images...)
 			os.Remove(filepath.Join(ref, "oci-layout"))
 			return ref
-		}, nil},
-		"embedded": {func(t *testing.T, dir string, images ...sample) string {
+		}},
+		"embedded": {write: func(t *testing.T, dir string, images ...sample) string {
 			s := newSite(t, filepath.Join(dir, "img"))
 			var entries []v1.Descriptor
 			for _, img := range images {
@@ -108,7 +108,7 @@ func TestOpeners(t *testing.T) {
 			}
 			s.index(entries...)
 			return s.dir
-		}, nil},
+		}},
 	}
 	for name, o := range openers {
 		t.Run(name, func(t *testing.T) { testOpener(t, o) })
