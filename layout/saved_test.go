@@ -258,9 +258,8 @@ func TestForms(t *testing.T) {
 		"docker 25 archived":  {write: archived(writeDocker25, "gzip")},
 		"ggcr archived":       {write: archived(ggcr, "")},
 		"annexed archive": {write: func(t *testing.T, dir string, images ...sample) string {
-			s := &site{t, dir}
 			ref := archived(legacy, "")(t, dir, images...)
-			s.lock(ref)
+			(&site{t, ref}).lock(ref)
 			return ref
 		}},
 	}

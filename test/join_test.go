@@ -112,7 +112,7 @@ const state = `
 	pwd; id; hostname; wc -l </proc/net/dev
 	env | grep -v -E '^(SLURM_PROCID|_)=' | sort
 	ls -l /proc/self/fd | awk '{ print $9, $11 }' | sed 's/:.*//; s,/proc/[0-9]*/,,; s/state.*//'
-	stat -c "%n %F %a %u %g %s" /tmp /dev/shm $PWD / /etc/passwd`
+	stat -c "%n %F %a %u %g" /tmp /dev/shm $PWD / /etc/passwd`
 
 // TestJoinedState compares what a rank that has joined finds with what the first one does.
 func TestJoinedState(t *testing.T) {

@@ -119,10 +119,10 @@ func largeStorm(t *testing.T, u *users.User, c *slurm.Cluster, dlrun, work strin
 		t.Fatal(err)
 	}
 	dir := filepath.Join(work, "storm")
-	if err := os.Mkdir(dir, 0o777); err != nil {
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(dir, 0o777); err != nil {
+	if err := os.Lchown(dir, u.UID, u.GID); err != nil {
 		t.Fatal(err)
 	}
 	first := func(store string, tasks ...string) (int, time.Duration) {
