@@ -79,7 +79,7 @@ func serveRun(j *job, peer *os.File, enc *json.Encoder, note func(string)) (int,
 	if j.Options.Quiet {
 		note = func(string) {}
 	}
-	hold(j.Hold)
+	hold(string(j.Hold)) // until this process ends
 	scratch, err := holdScratch(j.Options.Scratch, unix.LOCK_SH)
 	if e := enc.Encode(refuse(err)); err != nil || e != nil {
 		return 0, e
@@ -106,14 +106,18 @@ func serveRun(j *job, peer *os.File, enc *json.Encoder, note func(string)) (int,
 	return code, err
 }
 
-// hold takes shared locks for as long as this process lives. The outside holds them until it is answered.
-func hold(files [][]byte) {
-	for _, name := range files {
-		fd, err := unix.Open(string(name), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-		if err == nil {
-			_ = unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB)
-		}
+// hold takes a shared lock on a file for as long as the descriptor that it returns is open; -1 where that cannot be had.
+// The outside holds one until it is answered.
+func hold(file string) int {
+	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1
 	}
+	if unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB) != nil {
+		_ = unix.Close(fd)
+		return -1
+	}
+	return fd
 }
 
 // waitForFront returns when the front has died, or has given up the run.

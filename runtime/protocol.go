@@ -15,14 +15,14 @@ import (
 
 // Options is what a run needs besides its description.
 type Options struct {
-	Scratch string   // the run's own directory, from NewScratch
-	Filter  []byte   // the seccomp filter of the spec, compiled: an array of struct sock_filter
-	Files   []int    // numbers, ascending, of the open files above 2 that the command keeps
-	Hint    string   // printed where the command is not found
-	Hold    []string `json:"-"` // files to hold a shared flock on while the run lives, where that can be had
-	Quiet   bool     // say nothing but errors
-	Offer   string   // what the launcher offers an MPI program: its failure may be explained by it; "" says nothing
-	Shared  bool     // others may join; set by Seat.Start
+	Scratch string // the run's own directory, from NewScratch
+	Filter  []byte // the seccomp filter of the spec, compiled: an array of struct sock_filter
+	Files   []int  // numbers, ascending, of the open files above 2 that the command keeps
+	Hint    string // printed where the command is not found
+	Hold    string `json:"-"` // a file to hold a shared flock on while the run lives, where that can be had; "" for none
+	Quiet   bool   // say nothing but errors
+	Offer   string // what the launcher offers an MPI program: its failure may be explained by it; "" says nothing
+	Shared  bool   // others may join; set by Seat.Start
 }
 
 // request is one message of the outside. Exactly one field is set.
@@ -46,7 +46,7 @@ type job struct {
 	Namespaces       []specs.LinuxNamespace
 	Masked, ReadOnly []string
 	Annotations      map[string]string
-	Hold             [][]byte
+	Hold             []byte
 	Options          Options
 }
 
@@ -64,7 +64,7 @@ func newJob(s *specs.Spec, o Options) *job {
 		Args: toBytes(p.Args), Env: toBytes(p.Env), Cwd: []byte(p.Cwd), Terminal: p.Terminal,
 		User: p.User, Capabilities: p.Capabilities, NoNewPrivileges: p.NoNewPrivileges,
 		Root: s.Root, Hostname: s.Hostname, Namespaces: s.Linux.Namespaces,
-		Masked: s.Linux.MaskedPaths, ReadOnly: s.Linux.ReadonlyPaths, Annotations: s.Annotations, Hold: toBytes(o.Hold), Options: o,
+		Masked: s.Linux.MaskedPaths, ReadOnly: s.Linux.ReadonlyPaths, Annotations: s.Annotations, Hold: []byte(o.Hold), Options: o,
 	}
 	for _, m := range s.Mounts {
 		j.Mounts = append(j.Mounts, mount{[]byte(m.Destination), []byte(m.Source), m.Type, toBytes(m.Options)})

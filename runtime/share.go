@@ -34,7 +34,7 @@ type Seat struct {
 const Placeholder = "/scratch"
 
 // protocol is part of every key: runs of versions of dlrun that do it another way do not meet.
-const protocol = "1"
+const protocol = "2"
 
 // StateDir returns the directory in which runs of the caller's keep what no container is to see.
 func StateDir() (string, error) {
@@ -114,7 +114,12 @@ func (t *Seat) Start(s *specs.Spec, scratch *Scratch, o Options) error {
 	if err := checkFilter(s, o); err != nil {
 		return err
 	}
-	if err := prelude.Share(prelude.Files{prelude.ScratchIn: scratch.lock}, "", "", ""); err != nil {
+	files := prelude.Files{prelude.ScratchIn: scratch.lock}
+	if fd := hold(o.Hold); fd >= 0 { // the inside's own ends with it, and others may be in the container still
+		defer unix.Close(fd)
+		files[prelude.Hold] = fd
+	}
+	if err := prelude.Share(files, "", "", ""); err != nil {
 		return err
 	}
 	o.Shared = true

@@ -269,6 +269,31 @@ func TestJoinLeaving(t *testing.T) {
 	}
 }
 
+// TestJoinHolds: the image stays in the store as long as somebody is in the container, whoever made it.
+func TestJoinHolds(t *testing.T) {
+	s := newStep(t)
+	removable := func() bool {
+		out, err := s.command(t, "dlrun", "cache", "rm", "--dry-run", s.image()).CombinedOutput()
+		if err != nil && !strings.Contains(string(out), "is in use") {
+			t.Errorf("%v: %s", err, out)
+		}
+		return err == nil
+	}
+	first := s.hold(t, 0, namespaces)
+	second := s.hold(t, 1, namespaces)
+	for _, rank := range []*held{first, second} {
+		if removable() {
+			t.Error("the image of a container is not in use")
+		}
+		if code := rank.leave(); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+	}
+	if !removable() {
+		t.Error("the image is in use after the last rank has left")
+	}
+}
+
 // TestJoinedEnd kills parts of a rank that has joined: what it has started ends with it, and nothing else.
 func TestJoinedEnd(t *testing.T) {
 	s := newStep(t)

@@ -75,7 +75,7 @@ func run(ctx context.Context, ref string, args []string, form form, o spec.Optio
 		return err
 	}
 	how := runtime.Options{
-		Filter: filter, Files: keptFiles(f.fds), Hint: entrypointHint(ref, o.Args, &config.Config), Hold: []string{root.Marker}, Quiet: f.speech.quiet,
+		Filter: filter, Files: keptFiles(f.fds), Hint: entrypointHint(ref, o.Args, &config.Config), Hold: root.Marker, Quiet: f.speech.quiet,
 	}
 	seat, err := f.seat(img, s)
 	if err != nil {

@@ -16,13 +16,15 @@ import (
 // ShareFile is one of the open files that a shared container consists of.
 type ShareFile int
 
-// The files, in the order in which they are sent. Inner, Net and UTS are there only where the container has such a namespace.
+// The files, in the order in which they are sent. InnerUser, Net and UTS are there only where the container has such a namespace,
+// Hold only where files can be locked.
 const (
 	Listen    ShareFile = C.SHARE_LISTEN  // a listening socket, where others ask to join
 	CountRead ShareFile = C.SHARE_READ    // a pipe that holds one byte
 	CountIn   ShareFile = C.SHARE_WRITE   // its other end: open as long as somebody is in the container
 	ScratchIn ShareFile = C.SHARE_SCRATCH // the scratch directory, with a lock
 	Claim     ShareFile = C.SHARE_CLAIM   // a listening socket, for this rank alone
+	Hold      ShareFile = C.SHARE_HOLD    // a locked file: the image is in use as long as somebody is in the container
 	User      ShareFile = C.SHARE_USER    // the outer user namespace
 	InnerUser ShareFile = C.SHARE_INNER   // the inner user namespace
 	Mounts    ShareFile = C.SHARE_MNT

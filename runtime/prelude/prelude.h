@@ -31,6 +31,7 @@ enum share_file {
 	SHARE_WRITE,
 	SHARE_SCRATCH, // the scratch directory, with its lock
 	SHARE_CLAIM,   // says that this rank has a dlrun that takes part; not passed on
+	SHARE_HOLD,    // a lock that says that the image is in use; absent where there are no locks
 	SHARE_USER,    // the namespaces
 	SHARE_INNER,   // absent where the command stays in the outer one
 	SHARE_MNT,

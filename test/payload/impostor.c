@@ -9,14 +9,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { ORDER_SHARE = 2 }; // as in runtime/prelude/prelude.h: listen, a pipe, scratch directory, user and mount namespace
+#include "../../runtime/prelude/prelude.h"
 
 static void answer(int client, int listener)
 {
 	struct {
 		uint32_t what, files;
 		char text[8];
-	} order = {ORDER_SHARE, 1 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 7, ""};
+	} order = {ORDER_SHARE, 1 << SHARE_LISTEN | 1 << SHARE_READ | 1 << SHARE_WRITE | 1 << SHARE_SCRATCH | 1 << SHARE_USER | 1 << SHARE_MNT, ""};
 	char key[64];
 	union {
 		struct cmsghdr align;
@@ -25,7 +25,7 @@ static void answer(int client, int listener)
 	int ends[2];
 	(void)!pipe(ends);
 	int fds[] = {listener, ends[0], ends[1], open(".", O_RDONLY), open("/proc/self/ns/user", O_RDONLY), open("/proc/self/ns/mnt", O_RDONLY)};
-	struct iovec iov = {&order, 8};
+	struct iovec iov = {&order, ORDER_HEAD};
 	struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&h);
 	c->cmsg_level = SOL_SOCKET;
