@@ -92,6 +92,7 @@ func (s *stepDesk) steps() []string {
 // clean fails when processes, sockets or files of the step are left.
 func (s *stepDesk) clean(t *testing.T, before []string) {
 	t.Helper()
+	s.settle(t)
 	for _, name := range s.steps() {
 		if !slices.Contains(before, name) {
 			t.Errorf("left: %s", name)
