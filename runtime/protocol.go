@@ -22,7 +22,11 @@ type Options struct {
 	Hold    string `json:"-"` // a file to hold a shared flock on while the run lives, where that can be had; "" for none
 	Quiet   bool   // say nothing but errors
 	Offer   string // what the launcher offers an MPI program: its failure may be explained by it; "" says nothing
-	Shared  bool   // others may join; set by Seat.Start
+
+	// AlikeEnv is the command's environment as ranks with the same command line are to have it (Seat.Start): a name without
+	// a value stands for each rank's own. nil: they describe their runs themselves.
+	AlikeEnv []string `json:"-"`
+	Shared   bool     // others may join; set by Seat.Start
 }
 
 // request is one message of the outside. Exactly one field is set.

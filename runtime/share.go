@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/moby/sys/capability"
@@ -58,7 +59,7 @@ func Meet(s *specs.Spec, step Step) (*Seat, error) {
 	seat := &Seat{}
 	claim := -1
 	if step.Rank != "" {
-		name := shortHash(protocol, step.ID) + "." + shortHash(step.Rank)
+		name := shortHash(protocol, step.ID) + "." + rankName(step.Rank)
 		if claim, err = rendezvous.Take(dir, name); err != nil || claim < 0 {
 			return nil, err
 		}
@@ -100,6 +101,14 @@ func planKey(s *specs.Spec, step Step) (string, error) {
 	return shortHash(protocol, fmt.Sprint(os.Getuid()), string(boot), step.ID, step.Image, string(plan)), nil
 }
 
+// rankName is a number as it is: ranks that are alike make the name themselves (prelude/alike.c).
+func rankName(rank string) string {
+	if _, err := strconv.ParseUint(rank, 10, 32); err == nil {
+		return rank
+	}
+	return shortHash(rank)
+}
+
 // shortHash is 128 bits in hex: names of sockets are short.
 func shortHash(parts ...string) string {
 	h := sha256.New()
@@ -119,11 +128,28 @@ func (t *Seat) Start(s *specs.Spec, scratch *Scratch, o Options) error {
 		defer unix.Close(fd)
 		files[prelude.Hold] = fd
 	}
+	if prelude.FirstAlike() && o.AlikeEnv != nil && !needsLeader(s) {
+		p := *s.Process
+		p.Env = o.AlikeEnv
+		letter, err := letterFile(prelude.AlikeLetter(enterLetter(&p, o, false, joinsInner(s))))
+		if err != nil {
+			return err
+		}
+		defer letter.Close()
+		files[prelude.Letter] = int(letter.Fd())
+	}
 	if err := prelude.Share(files, "", "", ""); err != nil {
 		return err
 	}
 	o.Shared = true
 	return call(request{Run: newJob(s, o)})
+}
+
+func joinsInner(s *specs.Spec) int {
+	if s.Process.User.UID == 0 {
+		return nestedNot
+	}
+	return nestedJoin
 }
 
 // Prepare starts the inside of the first run. It may be called ahead of Start, to let it come up meanwhile.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/dlrun/dlrun/layout"
 	"github.com/dlrun/dlrun/runtime"
+	"github.com/dlrun/dlrun/runtime/prelude"
 	"github.com/dlrun/dlrun/runtime/spec"
 )
 
@@ -57,6 +59,42 @@ func (f *runFlags) seat(img *layout.Image, plan *specs.Spec) (*runtime.Seat, err
 		f.speech.step("joining %s", step.ID)
 	}
 	return seat, nil
+}
+
+// alikeEnv returns the environment of s for ranks with the same command line: what each has from its own caller is a name
+// without a value. It is found by trying other values, and nil where more than these variables changes by that.
+func alikeEnv(s *specs.Spec, host spec.Host, describe func(spec.Host) (*specs.Spec, error)) []string {
+	if !prelude.FirstAlike() {
+		return nil
+	}
+	const other = "~"
+	own := prelude.RankVariables()
+	host.Env = slices.Clone(host.Env)
+	for i, v := range host.Env {
+		if name, _, ok := strings.Cut(v, "="); ok && slices.Contains(own, name) {
+			host.Env[i] = v + other
+		}
+	}
+	t, err := describe(host)
+	if err != nil || len(t.Process.Env) != len(s.Process.Env) {
+		return nil
+	}
+	env := slices.Clone(s.Process.Env)
+	for i, v := range env {
+		if v == t.Process.Env[i] {
+			continue
+		}
+		name, _, _ := strings.Cut(v, "=")
+		if !slices.Contains(own, name) || t.Process.Env[i] != v+other {
+			return nil
+		}
+		env[i] = name
+	}
+	t.Process.Env = s.Process.Env
+	if !reflect.DeepEqual(s, t) {
+		return nil
+	}
+	return env
 }
 
 // offer returns what the launcher of this rank offers an MPI program. To say it once, only the first node's first rank has an

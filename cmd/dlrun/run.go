@@ -62,11 +62,11 @@ func run(ctx context.Context, ref string, args []string, form form, o spec.Optio
 	if err != nil {
 		return err
 	}
-	describe := func(scratch string) (*specs.Spec, error) {
-		host.Scratch = scratch
+	describe := func(host spec.Host) (*specs.Spec, error) {
 		return spec.New(config, spec.Root{Layers: root.Layers, Dir: root.Dir}, host, o)
 	}
-	s, err := describe(runtime.Placeholder)
+	host.Scratch = runtime.Placeholder
+	s, err := describe(host)
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,8 @@ func run(ctx context.Context, ref string, args []string, form form, o spec.Optio
 			scratch.Remove()
 		}
 	}()
-	if s, err = describe(scratch.Dir); err != nil {
+	host.Scratch = scratch.Dir
+	if s, err = describe(host); err != nil {
 		return err
 	}
 	if f.dryRun {
@@ -115,6 +116,7 @@ func run(ctx context.Context, ref string, args []string, form form, o spec.Optio
 	f.speech.step("run %q in %s", s.Process.Args, s.Process.Cwd)
 	how.Scratch, how.Offer = scratch.Dir, offer(os.Environ(), seat != nil)
 	if seat != nil {
+		how.AlikeEnv = alikeEnv(s, host, describe)
 		return seat.Start(s, scratch, how)
 	}
 	return runtime.Run(s, how)

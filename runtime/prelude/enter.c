@@ -52,15 +52,16 @@ static void renumber(const int *want, int n)
 }
 
 // Read at the start: a seccomp profile may forbid all that lies between.
-struct letter read_letter(int fd)
+struct letter read_letter(int fd, size_t from)
 {
 	struct letter l = {0};
 	struct stat st;
 	if (fstat(fd, &st))
 		fail(125, "cannot read what to run");
-	char *text = malloc(st.st_size + 1), *end = text + st.st_size;
+	size_t size = st.st_size - from;
+	char *text = malloc(size + 1), *end = text + size;
 	for (char *at = text; text && at < end;) {
-		ssize_t n = pread(fd, at, end - at, at - text);
+		ssize_t n = pread(fd, at, end - at, from + (at - text));
 		if (n <= 0)
 			fail(125, "cannot read what to run");
 		at += n;
@@ -186,7 +187,7 @@ void enter_command(int argc, char **argv)
 		fprintf(stderr, "dlrun: __enter is dlrun's own last step and cannot be called\n");
 		_exit(125);
 	}
-	struct letter l = read_letter(at);
+	struct letter l = read_letter(at, 0);
 	if (l.nested)
 		become_caller(&l, at + 2);
 	enter_directory(l.cwd);

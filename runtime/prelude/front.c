@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -183,7 +184,7 @@ static bool take_orders(void)
 {
 	struct order o;
 	int fds[SHARE_FILES], got = 0;
-	while (prelude.control >= 0 && (got = receive_order(prelude.control, &o, fds, SHARE_FILES)) > 0) {
+	while (prelude.control >= 0 && (got = receive_order(prelude.control, &o, fds, SHARE_FILES, NULL, MSG_DONTWAIT)) > 0) {
 		if (o.what == ORDER_SHARE) {
 			share_take(&o, fds, SHARE_FILES);
 			continue;
@@ -234,16 +235,17 @@ void front_run(const struct front *f, const sigset_t *set)
 			{.fd = prelude.leader, .events = POLLIN},
 			{.fd = prelude.control, .events = POLLIN},
 			{.fd = share_is_complete() ? prelude.share.fd[SHARE_LISTEN] : -1, .events = POLLIN},
+			{.fd = share_is_complete() ? prelude.share.fd[SHARE_ALIKE] : -1, .events = POLLIN},
 			{0}, {0}, // the terminal's
 		};
-		if (poll(p, sizeof p / sizeof *p, terminal_poll(p + 4)) < 0)
+		if (poll(p, sizeof p / sizeof *p, terminal_poll(p + 5)) < 0)
 			continue;
 		if (p[1].revents)
 			terminal_hear();
-		terminal_move(p + 4);
+		terminal_move(p + 5);
 		if (p[2].revents && take_orders())
 			return;
-		if (p[3].revents)
+		if (p[3].revents || p[4].revents)
 			share_serve();
 		struct signalfd_siginfo si;
 		if (!p[0].revents || read(signals, &si, sizeof si) != sizeof si)
@@ -257,6 +259,7 @@ void front_run(const struct front *f, const sigset_t *set)
 			continue;
 		if (take_orders()) // its last
 			return;
+		alike_ends();
 		if (run.leader[1] >= 0)
 			close(run.leader[1]); // its end tells that the command is there
 		run.leader[1] = -1;
@@ -269,4 +272,19 @@ void front_run(const struct front *f, const sigset_t *set)
 	if (share_leave())
 		share_tidy();
 	_exit(ended_by ? 128 + ended_by : code_outside ? code_outside : code_inside);
+}
+
+// front_join is front_run for a rank that has nobody to ask: it joins the container of one that is alike.
+void front_join(struct front *f, const sigset_t *set)
+{
+	f->inside = fork();
+	if (f->inside < 0)
+		fail(125, "fork");
+	if (f->inside == 0)
+		join_run(f, -1);
+	setpgid(f->inside, f->inside); // whoever comes first
+	close(f->leader[1]);
+	f->leader[1] = -1;
+	front_run(f, set);
+	_exit(125); // not reached: there is no other process to become
 }

@@ -100,6 +100,7 @@ static int wait_for(pid_t command, int signals)
 	}
 }
 
+// join_run is the inside of a rank that joins. letter is an open file, or -1 for that of a rank that is alike.
 void join_run(const struct front *f, int letter)
 {
 	setpgid(0, 0);
@@ -111,7 +112,7 @@ void join_run(const struct front *f, int letter)
 	prelude.front_alive = f->alive[0];
 	close(f->alive[1]);
 
-	struct letter l = read_letter(letter);
+	struct letter l = letter >= 0 ? read_letter(letter, 0) : alike_letter();
 	pid_t command = fork();
 	if (command < 0)
 		fail(125, "fork");
@@ -129,7 +130,8 @@ void join_run(const struct front *f, int letter)
 	sigaddset(&sigchld, SIGCHLD);
 	int signals = signalfd(-1, &sigchld, SFD_CLOEXEC | SFD_NONBLOCK);
 	const struct share *s = &prelude.share;
-	int keep[] = {prelude.front_alive, signals, prelude.tty, s->fd[SHARE_LISTEN], s->fd[SHARE_READ], s->fd[SHARE_WRITE], s->fd[SHARE_SCRATCH]};
+	int keep[] = {prelude.front_alive, signals, prelude.tty, s->fd[SHARE_LISTEN], s->fd[SHARE_READ], s->fd[SHARE_WRITE], s->fd[SHARE_SCRATCH],
+	              s->fd[SHARE_HOLD]};
 	close_all_but(keep, sizeof keep / sizeof *keep);
 
 	int code = wait_for(command, signals);

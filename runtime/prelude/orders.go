@@ -1,14 +1,17 @@
 package prelude
 
 /*
+#include <stdlib.h>
 #include "prelude.h"
 */
 import "C"
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +28,8 @@ const (
 	ScratchIn ShareFile = C.SHARE_SCRATCH // the scratch directory, with a lock
 	Claim     ShareFile = C.SHARE_CLAIM   // a listening socket, for this rank alone
 	Hold      ShareFile = C.SHARE_HOLD    // a locked file: the image is in use as long as somebody is in the container
+	Alike     ShareFile = C.SHARE_ALIKE   // a listening socket, where ranks that are alike ask to join
+	Letter    ShareFile = C.SHARE_LETTER  // what they run: see AlikeLetter
 	User      ShareFile = C.SHARE_USER    // the outer user namespace
 	InnerUser ShareFile = C.SHARE_INNER   // the inner user namespace
 	Mounts    ShareFile = C.SHARE_MNT
@@ -47,9 +52,6 @@ func (f Files) Close() {
 
 // TidyWord is the first word of a command line by which the front has a scratch directory emptied.
 const TidyWord = "__tidy"
-
-// orderHead is the length of an order before its text, in bytes.
-const orderHead = C.ORDER_HEAD
 
 // order asks the front for something.
 func order(what, flags uint32, fds []int, text string) error {
@@ -105,28 +107,62 @@ func Join(letter *os.File) error {
 	return order(C.ORDER_JOIN, 0, []int{int(letter.Fd()), 0, 1}, "")
 }
 
-// ReadShare takes apart what a front answers to one who asks to join: the message and the files that came with it.
-func ReadShare(message []byte, fds []int) (Files, error) {
+// ErrGone says that whoever was to answer has ended, or does not want this rank.
+var ErrGone = errors.New("has gone")
+
+// UntrustedError says why an answer was not believed.
+type UntrustedError struct{ Reason string }
+
+func (e *UntrustedError) Error() string {
+	return "what answers there is not to be trusted: " + e.Reason
+}
+
+// Ask asks at a socket to join the container that goes by key, and waits for the answer, which it verifies (ask.c). The error
+// is ErrGone, an *UntrustedError or an errno: ENOENT where there is no such socket, ECONNREFUSED where nobody listens.
+func Ask(socket, key string) (Files, error) {
+	path, say := C.CString(socket), C.CString(key)
+	defer C.free(unsafe.Pointer(path))
+	defer C.free(unsafe.Pointer(say))
+	var o C.struct_order
+	var fds [shareFiles]C.int
+	var why [C.WHY]C.char
+	switch answer, err := C.share_ask(path, unsafe.Pointer(say), C.size_t(len(key)), &o, &fds[0], &why[0]); answer {
+	case C.ANSWER_GONE:
+		return nil, ErrGone
+	case C.ANSWER_UNTRUSTED:
+		return nil, &UntrustedError{C.GoString(&why[0])}
+	case C.ANSWER_ERROR:
+		return nil, err
+	}
 	files := Files{}
-	if len(message) < orderHead || binary.NativeEndian.Uint32(message) != C.ORDER_SHARE {
-		return nil, unix.EPROTO
-	}
-	mask := binary.NativeEndian.Uint32(message[4:])
-	for f := range ShareFile(shareFiles) {
-		if mask>>f&1 == 1 && len(fds) > 0 {
-			files[f], fds = fds[0], fds[1:]
+	for f, fd := range fds {
+		if fd >= 0 {
+			files[ShareFile(f)] = int(fd)
 		}
-	}
-	for _, needed := range []ShareFile{Listen, CountRead, CountIn, ScratchIn, User, Mounts} {
-		if _, ok := files[needed]; !ok {
-			return nil, unix.EPROTO
-		}
-	}
-	if len(fds) > 0 {
-		return nil, unix.EPROTO
 	}
 	return files, nil
 }
+
+// RankVariables are the variables that each rank of a step has for itself.
+func RankVariables() (names []string) {
+	for i := C.int(0); C.rank_variable(i) != nil; i++ {
+		names = append(names, C.GoString(C.rank_variable(i)))
+	}
+	return names
+}
+
+// AlikeLetter returns the file that says to ranks that are alike what they run: letter, in which a variable without a value stands for
+// each rank's own. It is nil where this rank is not the first of its kind.
+func AlikeLetter(letter []byte) []byte {
+	if C.prelude.alike < 0 {
+		return nil
+	}
+	card := C.GoBytes(unsafe.Pointer(C.prelude.card.text), C.int(C.prelude.card.n))
+	return append(append(binary.NativeEndian.AppendUint64(nil, uint64(len(card))), card...), letter...)
+}
+
+// FirstAlike reports whether ranks that are alike wait for this one.
+func FirstAlike() bool { return C.prelude.alike >= 0 }
 
 // LeaveShare takes this rank out of its container, where the front has died, and reports whether nobody is left in it: then what
 // remains is to remove the scratch directory.

@@ -17,7 +17,7 @@
 #endif
 
 struct prelude prelude = {
-	.role = ROLE_PLAIN, .peer = -1, .front_alive = -1, .leader = -1, .tty = -1, .control = -1, .inner = -1,
+	.role = ROLE_PLAIN, .peer = -1, .front_alive = -1, .leader = -1, .tty = -1, .control = -1, .inner = -1, .alike = -1,
 	.share.fd = {[0 ... SHARE_FILES - 1] = -1},
 };
 
@@ -110,6 +110,8 @@ void become_inside(const struct front *f, int peer)
 	close(f->alive[1]);
 	close(f->leader[0]);
 	close(f->control[0]);
+	if (prelude.alike >= 0)
+		close(prelude.alike);
 	// A group of its own: what the terminal or killpg sends to the caller's group goes
 	// through the front alone, once.
 	setpgid(0, 0);
@@ -134,6 +136,8 @@ static void __attribute__((constructor)) start(int argc, char **argv)
 
 	have_standard_files();
 	prelude.tty = terminal_of_caller();
+	prelude.waits = prelude_waits(argc, argv);
+	bool joined = prelude.waits && prelude.tty < 0 && alike_join(argc, argv);
 	struct front f = {0};
 	sigset_t set;
 	take_signals(&set, &f.callers);
@@ -147,7 +151,14 @@ static void __attribute__((constructor)) start(int argc, char **argv)
 		fail(125, "socketpair");
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 
-	prelude.waits = prelude_waits(argc, argv);
+	if (joined) {
+		close(peers[0]);
+		close(peers[1]);
+		close(f.control[0]);
+		close(f.control[1]);
+		prelude.leader = f.leader[0];
+		front_join(&f, &set);
+	}
 	if (!prelude.waits) {
 		f.inside = fork();
 		if (f.inside < 0)
@@ -173,6 +184,8 @@ static void __attribute__((constructor)) start(int argc, char **argv)
 		close(f.leader[0]);
 		close(f.leader[1]);
 		close(f.control[0]);
+		if (prelude.alike >= 0)
+			close(prelude.alike);
 		sigprocmask(SIG_SETMASK, &f.callers, NULL);
 		prelude.role = ROLE_OUTSIDE;
 		prelude.peer = peers[0];

@@ -20,7 +20,7 @@ enum { INSIDE_INNER = 1 }; // a flag of ORDER_INSIDE: make the inner user namesp
 
 struct order {
 	uint32_t what, flags;
-	char text[512]; // of the first ORDER_SHARE: SOCKET NUL CLAIM NUL KEY NUL
+	char text[512]; // of the first ORDER_SHARE, and of one to a rank that is alike: SOCKET NUL CLAIM NUL KEY NUL
 };
 enum { ORDER_HEAD = offsetof(struct order, text) };
 
@@ -32,6 +32,8 @@ enum share_file {
 	SHARE_SCRATCH, // the scratch directory, with its lock
 	SHARE_CLAIM,   // says that this rank has a dlrun that takes part; not passed on
 	SHARE_HOLD,    // a lock that says that the image is in use; absent where there are no locks
+	SHARE_ALIKE,   // where ranks that are alike ask to join; absent where there is no letter
+	SHARE_LETTER,  // a card and the letter of whoever has the same (alike.c)
 	SHARE_USER,    // the namespaces
 	SHARE_INNER,   // absent where the command stays in the outer one
 	SHARE_MNT,
@@ -40,9 +42,26 @@ enum share_file {
 	SHARE_UTS,
 	SHARE_FILES,   // how many there are
 };
+
+// What a rank says who it is (alike.c).
+struct card {
+	char *text;
+	size_t n;
+};
+
+// How a request to join a shared container ends (ask.c).
+enum answer {
+	ANSWER_OK,
+	ANSWER_GONE,      // whoever was to answer has ended, or does not want this rank
+	ANSWER_UNTRUSTED,
+	ANSWER_ERROR,     // of the connection: ENOENT where there is nobody of that name, ECONNREFUSED where nobody listens any more
+};
+enum { WHY = 128 };
+
 struct share {
 	int fd[SHARE_FILES]; // -1: absent
 	char socket[108], claim[108], key[64];
+	char alike[108]; // the name of the socket SHARE_ALIKE, "" for none
 };
 
 // The steps into the namespaces, named by prelude.go where one of them fails.
@@ -65,6 +84,8 @@ struct prelude {
 	int control;         // socket for orders: the front's end there, the others' in outside and inside
 	int inner;           // inside: the inner user namespace, where it was asked for
 	struct share share;
+	struct card card;    // this rank's, empty where none can be alike
+	int alike;           // where those that are alike ask, as long as this one, the first, has no letter for them; else -1
 	int tty;             // the caller's terminal where a pty stands in for it, else -1
 	enum step failed;    // inside: the step that failed, STEP_NONE when entered
 	int err;             // inside: its errno
@@ -110,12 +131,15 @@ struct letter {
 };
 enum { NESTED_NOT, NESTED_NEW, NESTED_JOIN };
 
-struct letter read_letter(int fd);
+struct ucred;
+
+struct letter read_letter(int fd, size_t from);
 void enter_directory(const char *cwd);
 void exec_command(struct letter *l) __attribute__((noreturn));
 
 bool prelude_wants_namespaces(const char *word);
 void front_run(const struct front *f, const sigset_t *set);
+void front_join(struct front *f, const sigset_t *set) __attribute__((noreturn));
 void become_inside(const struct front *f, int peer);
 void stop_with(int sig, bool group);
 void namespaces_enter(void);
@@ -123,8 +147,18 @@ int namespaces_make_inner(uid_t uid, gid_t gid);
 int map_ids(uid_t uid, gid_t gid);
 void enter_command(int argc, char **argv) __attribute__((noreturn));
 void join_run(const struct front *f, int letter) __attribute__((noreturn));
-int receive_order(int from, struct order *o, int *fds, int room);
+int receive_order(int from, struct order *o, int *fds, int room, struct ucred *who, int flags);
+int connect_to(const char *path, int flags);
+int publish_at(const char *path);
+enum answer share_ask(const char *socket, const void *say, size_t n, struct order *o, int *fds, char *why);
+bool alike_join(int argc, char **argv);
+void alike_begins(void);
+void alike_ends(void);
+struct card alike_card(void);
+struct letter alike_letter(void);
+const char *rank_variable(int i);
 void share_take(const struct order *o, const int *fds, int n);
+void share_name(const char *text);
 bool share_is_complete(void);
 void share_serve(void);
 bool share_leave(void);

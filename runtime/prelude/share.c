@@ -10,37 +10,58 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 // How long one who has connected may take to say what it wants.
-enum { PATIENCE_MS = 100 };
+enum { PATIENCE_MS = 100, BACKLOG = 4096 };
 
 #define share (prelude.share)
 
-// receive_order takes one order with its files: 1, 0 when there is none, -1 when there will be none.
-int receive_order(int from, struct order *o, int *fds, int room)
+// receive_order takes one order with its files, and says in who, unless that is NULL, whose it is: 1, 0 when there is none,
+// -1 when there will be none.
+int receive_order(int from, struct order *o, int *fds, int room, struct ucred *who, int flags)
 {
 	union {
 		struct cmsghdr align;
-		char space[CMSG_SPACE(SHARE_FILES * sizeof(int))];
+		char space[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(SHARE_FILES * sizeof(int))];
 	} control;
 	struct iovec iov = {.iov_base = o, .iov_len = sizeof *o};
 	struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
 	memset(o, 0, sizeof *o);
 	for (int i = 0; i < room; i++)
 		fds[i] = -1;
-	ssize_t n = recvmsg(from, &h, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	if (n < ORDER_HEAD)
-		return n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
-	o->text[sizeof o->text - 1] = 0;
-	struct cmsghdr *c = CMSG_FIRSTHDR(&h);
-	if (c && c->cmsg_type == SCM_RIGHTS)
-		memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
-	return 1;
+	ssize_t n;
+	do
+		n = recvmsg(from, &h, MSG_CMSG_CLOEXEC | flags);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN)
+		return 0;
+	for (struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&h); c; c = CMSG_NXTHDR(&h, c)) {
+		if (c->cmsg_type == SCM_CREDENTIALS && who)
+			memcpy(who, CMSG_DATA(c), sizeof *who);
+		for (size_t i = 0; c->cmsg_type == SCM_RIGHTS && i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
+			int fd;
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+			if ((int)i < room)
+				fds[i] = fd;
+			else
+				close(fd);
+		}
+	}
+	if (n >= ORDER_HEAD) {
+		o->text[sizeof o->text - 1] = 0;
+		return 1;
+	}
+	for (int i = 0; i < room; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	return -1;
 }
 
 static const char *copy_word(char *to, size_t room, const char *from)
@@ -55,11 +76,36 @@ void share_take(const struct order *o, const int *fds, int n)
 	for (int i = 0, next = 0; i < SHARE_FILES && next < n; i++)
 		if (o->flags >> i & 1)
 			share.fd[i] = fds[next++];
-	if (!o->text[0])
+	share_name(o->text);
+	if (share.fd[SHARE_LETTER] >= 0)
+		alike_begins();
+}
+
+// share_name takes SOCKET NUL CLAIM NUL KEY NUL.
+void share_name(const char *text)
+{
+	if (!text[0])
 		return;
-	const char *text = copy_word(share.socket, sizeof share.socket, o->text);
+	text = copy_word(share.socket, sizeof share.socket, text);
 	text = copy_word(share.claim, sizeof share.claim, text);
 	copy_word(share.key, sizeof share.key, text);
+}
+
+// publish_at makes a socket that listens at path, which fails with EADDRINUSE where there is something.
+int publish_at(const char *path)
+{
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+	int s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (s < 0 || strlen(path) >= sizeof at.sun_path)
+		return -1;
+	strcpy(at.sun_path, path);
+	if (bind(s, (struct sockaddr *)&at, sizeof at) || listen(s, BACKLOG)) {
+		int err = errno;
+		close(s);
+		errno = err;
+		return -1;
+	}
+	return s;
 }
 
 // share_is_complete says whether others can be let in.
@@ -80,7 +126,8 @@ static bool is_ours(int client)
 	return !stat(path, &its) && !stat("/proc/self/ns/user", &own) && its.st_dev == own.st_dev && its.st_ino == own.st_ino;
 }
 
-static void let_in(int client)
+// let_in gives a rank what it needs to join; one that is alike gets the words too, which it does not know yet.
+static void let_in(int client, bool alike)
 {
 	union {
 		struct cmsghdr align;
@@ -94,6 +141,10 @@ static void let_in(int client)
 			fds[n++] = share.fd[i];
 		}
 	struct iovec iov = {.iov_base = &o, .iov_len = ORDER_HEAD};
+	if (alike) {
+		iov.iov_len = sizeof o;
+		snprintf(o.text, sizeof o.text, "%s%c%s%c%s", share.socket, 0, share.claim, 0, share.key);
+	}
 	struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_SPACE(n * sizeof(int))};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&h);
 	c->cmsg_level = SOL_SOCKET;
@@ -103,18 +154,26 @@ static void let_in(int client)
 	sendmsg(client, &h, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-// share_serve answers all who wait. Whoever is refused sees the end of the connection.
-void share_serve(void)
+// Answers all who wait and say what is expected. Whoever is refused sees the end of the connection.
+static void serve(int listener, const void *expected, size_t n, bool alike)
 {
 	int client;
-	while ((client = accept4(share.fd[SHARE_LISTEN], NULL, NULL, SOCK_CLOEXEC)) >= 0) {
-		char key[sizeof share.key];
+	char *said = n ? malloc(n + 1) : NULL; // one more, to see what is too long
+	while (said && (client = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
 		struct pollfd p = {.fd = client, .events = POLLIN};
-		ssize_t n = is_ours(client) && poll(&p, 1, PATIENCE_MS) > 0 ? recv(client, key, sizeof key, MSG_DONTWAIT) : -1;
-		if (n > 0 && n == (ssize_t)strlen(share.key) && !memcmp(key, share.key, n))
-			let_in(client);
+		if (is_ours(client) && poll(&p, 1, PATIENCE_MS) > 0 && recv(client, said, n + 1, MSG_DONTWAIT) == (ssize_t)n && !memcmp(said, expected, n))
+			let_in(client, alike);
 		close(client);
 	}
+	free(said);
+}
+
+void share_serve(void)
+{
+	struct card card = alike_card();
+	serve(share.fd[SHARE_LISTEN], share.key, strlen(share.key), false);
+	if (share.fd[SHARE_ALIKE] >= 0)
+		serve(share.fd[SHARE_ALIKE], card.text, card.n, true);
 }
 
 // share_leave returns whether nobody is left: true once, for one of those who leave at the same time. The container has
@@ -131,8 +190,11 @@ bool share_leave(void)
 	struct pollfd p = {.fd = share.fd[SHARE_READ], .events = POLLIN};
 	bool last = poll(&p, 1, 0) > 0 && p.revents & POLLHUP && read(p.fd, &token, 1) == 1;
 	// As long as this end of it is open, nobody takes the name for a dead one.
-	if (last)
+	if (last) {
 		unlink(share.socket);
+		if (share.alike[0])
+			unlink(share.alike);
+	}
 	close(share.fd[SHARE_LISTEN]);
 	return last;
 }

@@ -27,9 +27,6 @@ const backlog = 4096
 // maxGone is how often one and the same socket may end a connection without an answer.
 const maxGone = 20
 
-// errGone says that whoever was to answer has gone.
-var errGone = errors.New("has gone")
-
 // Meet returns the container that goes by key, or the place of the one who makes it. It waits for the one who is making it.
 func Meet(dir, key string) (*Place, error) {
 	socket := filepath.Join(dir, key)
@@ -38,11 +35,11 @@ func Meet(dir, key string) (*Place, error) {
 	for {
 		var st unix.Stat_t
 		_ = unix.Lstat(socket, &st)
-		files, err := ask(socket, key)
+		files, err := prelude.Ask(socket, key)
 		switch {
 		case err == nil:
 			return &Place{Files: files, Socket: socket}, nil
-		case errors.Is(err, errGone):
+		case errors.Is(err, prelude.ErrGone):
 			if st.Ino != last {
 				last, gone = st.Ino, 0
 			}

@@ -1,0 +1,258 @@
+// Ranks that are alike: of the same step, with the same command line, directory and variables but for those that tell ranks
+// apart.
+//
+// The first of them goes the way of every run, and leaves the others a letter (enter.c) in which a variable of a rank's own
+// has a name and no value. The others have nothing to find, describe or decide: they take letter and container from whoever
+// is in it, before Go has started. Who they are they say by a card, which holds all that could make a difference; two with the same
+// card are alike. Whoever gets no answer goes the way of every run as well, so nothing depends on this.
+#define _GNU_SOURCE
+#include "prelude.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+// Variables that every rank of a step has for itself.
+static const char *const rank_variables[] = {
+	"SLURM_PROCID", "SLURM_LOCALID", "SLURM_TASK_PID", "PMI_RANK", "PMIX_RANK",
+	"CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK", NULL,
+};
+
+const char *rank_variable(int i) { return rank_variables[i]; }
+
+extern char **environ;
+
+// More would not go through the socket in one message.
+enum { MAX_CARD = 64 << 10 };
+
+static void put(struct card *c, const void *data, size_t n)
+{
+	if (c->text && c->n + n <= MAX_CARD)
+		memcpy(c->text + c->n, data, n);
+	c->n += n;
+}
+
+static void put_word(struct card *c, const char *word) { put(c, word, strlen(word) + 1); }
+
+// The length of the name where v is a variable of a rank's own, else 0.
+static size_t own_name(const char *v)
+{
+	for (int i = 0; rank_variables[i]; i++) {
+		size_t n = strlen(rank_variables[i]);
+		if (!strncmp(v, rank_variables[i], n) && (v[n] == '=' || !v[n]))
+			return n;
+	}
+	return 0;
+}
+
+// Which file, and which state of it.
+static bool put_file(struct card *c, const char *path)
+{
+	struct stat st;
+	if (stat(path, &st))
+		return false;
+	uint64_t is[] = {st.st_dev, st.st_ino};
+	put(c, is, sizeof is);
+	return true;
+}
+
+static bool fill(struct card *c, int argc, char **argv)
+{
+	static const char *const places[] = {".", "/", "/proc/self/exe", "/proc/self/ns/mnt", "/proc/self/ns/pid", "/proc/self/ns/net",
+		"/proc/self/ns/uts", "/proc/self/ns/ipc"};
+	char cwd[4096];
+	gid_t groups[1024];
+	int n = getgroups(sizeof groups / sizeof *groups, groups);
+	mode_t mask = umask(0);
+	umask(mask);
+	c->text = malloc(MAX_CARD);
+	if (!c->text || n < 0 || !getcwd(cwd, sizeof cwd))
+		return false;
+	for (int i = 0; i < argc; i++)
+		put_word(c, argv[i]);
+	put_word(c, "");
+	put_word(c, cwd);
+	for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+		if (!put_file(c, places[i]))
+			return false;
+	uint64_t is[] = {mask, geteuid(), getegid(), n};
+	put(c, is, sizeof is);
+	put(c, groups, n * sizeof *groups);
+	for (char **e = environ; *e; e++) {
+		size_t own = own_name(*e);
+		put(c, *e, own ? own : strlen(*e));
+		put_word(c, "");
+	}
+	return c->n <= MAX_CARD;
+}
+
+// Whether nothing on the command line is a process's own: a flag that decides about joining, or a file that every process has
+// another of.
+static bool may_be_alike(int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
+		if (!strncmp(argv[i], "--mpi", 5) || !strncmp(argv[i], "--join", 6) || strstr(argv[i], "/dev/") || strstr(argv[i], "/proc/"))
+			return false;
+	return !getenv("DLRUN_MPI") && !getenv("DLRUN_JOIN") && !getenv("OMPI_COMM_WORLD_LOCAL_SIZE") && !getenv("MPI_LOCALNRANKS");
+}
+
+static const char *rank(void)
+{
+	const char *r = getenv("SLURM_STEP_ID") ? getenv("SLURM_PROCID") : NULL;
+	return r && *r && strlen(r) < 11 && strspn(r, "0123456789") == strlen(r) ? r : NULL;
+}
+
+// The directory of package runtime/rendezvous, if it is there and closed to others.
+static bool have_directory(char *path, size_t room)
+{
+	struct stat st;
+	for (int i = 0; i < 2; i++) {
+		snprintf(path, room, "/tmp/dlrun-%u%s", geteuid(), i ? "/steps" : "");
+		if (lstat(path, &st) || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() || st.st_mode & 077)
+			return false;
+	}
+	return true;
+}
+
+// FNV-1a: a name, no proof; whoever answers compares the cards.
+static uint64_t hash(const struct card *c)
+{
+	uint64_t h = 0xcbf29ce484222325;
+	for (size_t i = 0; i < c->n; i++)
+		h = (h ^ (unsigned char)c->text[i]) * 0x100000001b3;
+	return h;
+}
+
+// Of several runs of one rank at a time only one takes part. Whoever answers has a claim of its own, HASH.RANK.
+static bool take_claim(char *claim, size_t room)
+{
+	if (!*claim)
+		return true;
+	char *dot = strrchr(claim, '.');
+	if (!dot)
+		return false;
+	snprintf(dot + 1, room - (dot + 1 - claim), "%s", rank());
+	// A dead one is left to those who know how to remove it (rendezvous.Take).
+	prelude.share.fd[SHARE_CLAIM] = publish_at(claim);
+	return prelude.share.fd[SHARE_CLAIM] >= 0;
+}
+
+static void take(const struct order *o, const int *fds)
+{
+	memcpy(prelude.share.fd, fds, sizeof prelude.share.fd);
+	share_name(o->text);
+	alike_begins();
+}
+
+static void refuse(void)
+{
+	for (int i = 0; i < SHARE_FILES; i++) {
+		if (prelude.share.fd[i] >= 0)
+			close(prelude.share.fd[i]);
+		prelude.share.fd[i] = -1;
+	}
+	memset(prelude.share.socket, 0, sizeof prelude.share.socket);
+	memset(prelude.share.claim, 0, sizeof prelude.share.claim);
+	memset(prelude.share.alike, 0, sizeof prelude.share.alike);
+}
+
+// alike_join returns whether this rank is in a container that one which is alike has made, and is to be run by its letter. Else,
+// where prelude.alike is a socket, it is the first of its kind.
+bool alike_join(int argc, char **argv)
+{
+	char dir[64], path[108], why[WHY];
+	if (!may_be_alike(argc, argv) || !rank() || !have_directory(dir, sizeof dir) || !fill(&prelude.card, argc, argv))
+		return false;
+	snprintf(path, sizeof path, "%s/alike.%016" PRIx64, dir, hash(&prelude.card));
+	for (int i = 0; i < 10; i++) {
+		struct order o;
+		int fds[SHARE_FILES];
+		enum answer a = share_ask(path, prelude.card.text, prelude.card.n, &o, fds, why);
+		if (a == ANSWER_OK) {
+			take(&o, fds);
+			if (prelude.share.fd[SHARE_LETTER] >= 0 && take_claim(prelude.share.claim, sizeof prelude.share.claim))
+				return true;
+			refuse();
+			return false;
+		}
+		if (a != ANSWER_ERROR || (errno != ENOENT && errno != ECONNREFUSED))
+			return false;
+		if (errno == ECONNREFUSED && i < 5)
+			usleep(1000); // it has a name, and is about to listen
+		else if (errno == ECONNREFUSED)
+			unlink(path); // it is dead; where it was not after all, those who come from now on begin anew
+		else if ((prelude.alike = publish_at(path)) >= 0) {
+			snprintf(prelude.share.alike, sizeof prelude.share.alike, "%s", path);
+			return false;
+		}
+	}
+	return false;
+}
+
+// alike_begins: there is a letter, so others can be answered.
+void alike_begins(void)
+{
+	struct sockaddr_un at = {0};
+	socklen_t size = sizeof at - 1;
+	if (prelude.share.fd[SHARE_ALIKE] < 0) {
+		prelude.share.fd[SHARE_ALIKE] = prelude.alike;
+		prelude.alike = -1;
+	}
+	if (prelude.share.fd[SHARE_ALIKE] >= 0 && !getsockname(prelude.share.fd[SHARE_ALIKE], (struct sockaddr *)&at, &size))
+		snprintf(prelude.share.alike, sizeof prelude.share.alike, "%s", at.sun_path);
+}
+
+// alike_ends: the first of its kind has no letter for others, who go their own way.
+void alike_ends(void)
+{
+	if (prelude.alike < 0)
+		return;
+	struct sockaddr_un at = {0};
+	socklen_t size = sizeof at - 1;
+	if (!getsockname(prelude.alike, (struct sockaddr *)&at, &size))
+		unlink(at.sun_path);
+	close(prelude.alike);
+	prelude.alike = -1;
+}
+
+// alike_card is the card of those whom the letter is for: in the letter's file, after its length (uint64).
+struct card alike_card(void)
+{
+	static struct card card;
+	struct stat st;
+	if (card.text || prelude.share.fd[SHARE_LETTER] < 0 || fstat(prelude.share.fd[SHARE_LETTER], &st))
+		return card;
+	void *file = mmap(NULL, st.st_size, PROT_READ, MAP_SHARED, prelude.share.fd[SHARE_LETTER], 0);
+	uint64_t n;
+	if (file == MAP_FAILED || st.st_size < (off_t)sizeof n)
+		return card;
+	memcpy(&n, file, sizeof n);
+	if (n <= st.st_size - sizeof n)
+		card = (struct card){(char *)file + sizeof n, n};
+	return card;
+}
+
+// alike_letter reads the letter as it is for this rank.
+struct letter alike_letter(void)
+{
+	struct letter l = read_letter(prelude.share.fd[SHARE_LETTER], sizeof(uint64_t) + alike_card().n);
+	l.ignored = prelude.ignored;
+	l.blocked = prelude.blocked;
+	for (char **e = l.env; *e; e++)
+		if (!strchr(*e, '='))
+			for (char **own = environ; *own; own++)
+				if (!strncmp(*e, *own, strlen(*e)) && (*own)[strlen(*e)] == '=') {
+					*e = *own;
+					break;
+				}
+	return l;
+}
