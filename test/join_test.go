@@ -139,8 +139,12 @@ func TestJoinedState(t *testing.T) {
 			var found []string
 			for n := range 3 {
 				file := filepath.Join(s.dir, fmt.Sprintf("state.%d.%d", s.step, n))
-				script := fmt.Sprintf("{ %s\n} >%s 2>&1; echo up; read end || :", state, file)
-				cmd := s.rank(t, n, append(slices.Clone(c.flags), s.image(), "--", "sh", "-c", script)...)
+				script := fmt.Sprintf("{ %s\n} >%s/state.%d.$SLURM_PROCID 2>&1; echo up; read end || :", state, s.dir, s.step)
+				flags := slices.Clone(c.flags)
+				if n == 2 { // it is not alike, and joins all the same
+					flags = append(flags, "--mpi=auto")
+				}
+				cmd := s.rank(t, n, append(flags, s.image(), "--", "sh", "-c", script)...)
 				cmd.Args = append([]string{"sh", "-c", c.scene + `; exec "$@"`, "sh"}, cmd.Args...)
 				cmd.Path = "/bin/sh"
 				ranks = append(ranks, s.holdCommand(t, cmd))
@@ -161,6 +165,64 @@ func TestJoinedState(t *testing.T) {
 				}
 			}
 		})
+	}
+	s.clean(t, before)
+}
+
+// TestJoinAlike: a rank with the same command line as another's is in its container without asking for anything else.
+func TestJoinAlike(t *testing.T) {
+	s := newStep(t)
+	before := s.steps()
+	image := filepath.Join(s.dir, "image")
+	run(t, s.command(t, "cp", "-rL", s.image(), image))
+	rank := func(n int, env ...string) *exec.Cmd {
+		cmd := s.rank(t, n, "-e", "GIVEN=1", "--keep-env", "KEPT", image, "--", "sh", "-c",
+			`echo $(readlink /proc/self/ns/mnt) $SLURM_PROCID $SLURM_LOCALID $PMI_RANK $GIVEN $KEPT; read end || :`)
+		cmd.Env = append(cmd.Env, append([]string{fmt.Sprintf("SLURM_LOCALID=%d", n+10), fmt.Sprintf("PMI_RANK=%d", n+20)}, env...)...)
+		return cmd
+	}
+	first := s.holdCommand(t, rank(0))
+	ns := strings.Fields(first.line)[0]
+	if first.line != ns+" 0 10 20 1" {
+		t.Errorf("the first says %q", first.line)
+	}
+	if err := os.Rename(image, image+".away"); err != nil {
+		t.Fatal(err)
+	}
+	second := s.holdCommand(t, rank(1))
+	if second.line != ns+" 1 11 21 1" {
+		t.Errorf("the second says %q, the first %q", second.line, first.line)
+	}
+	// Those who differ look for the image, which is gone.
+	for name, cmd := range map[string]*exec.Cmd{
+		"a variable":    rank(2, "KEPT=1"),
+		"a directory":   rank(2),
+		"an open flag":  s.rank(t, 2, "--mpi=auto", image, "--", "true"),
+		"a umask":       rank(2),
+		"the same rank": rank(1),
+	} {
+		switch name {
+		case "a directory":
+			cmd.Dir = s.bin
+		case "a umask":
+			cmd.Args = append([]string{"sh", "-c", `umask 077; exec "$@"`, "sh"}, cmd.Args...)
+			cmd.Path = "/bin/sh"
+		}
+		if out, err := cmd.CombinedOutput(); exitCode(err) != 125 || !strings.Contains(string(out), image) {
+			t.Errorf("another in %s: %v: %s", name, err, out)
+		}
+	}
+	if code := first.leave(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	third := s.holdCommand(t, rank(3))
+	if third.line != ns+" 3 13 23 1" {
+		t.Errorf("the third says %q, the first %q", third.line, first.line)
+	}
+	for _, rank := range []*held{second, third} {
+		if code := rank.leave(); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
 	}
 	s.clean(t, before)
 }

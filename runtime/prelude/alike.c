@@ -153,16 +153,18 @@ static void take(const struct order *o, const int *fds)
 	alike_begins();
 }
 
+// refuse leaves the container again.
 static void refuse(void)
 {
+	prelude.share.claim[0] = 0; // another's
+	if (share_leave())
+		share_tidy();
 	for (int i = 0; i < SHARE_FILES; i++) {
 		if (prelude.share.fd[i] >= 0)
 			close(prelude.share.fd[i]);
 		prelude.share.fd[i] = -1;
 	}
-	memset(prelude.share.socket, 0, sizeof prelude.share.socket);
-	memset(prelude.share.claim, 0, sizeof prelude.share.claim);
-	memset(prelude.share.alike, 0, sizeof prelude.share.alike);
+	prelude.share.socket[0] = prelude.share.alike[0] = 0;
 }
 
 // alike_join returns whether this rank is in a container that one which is alike has made, and is to be run by its letter. Else,

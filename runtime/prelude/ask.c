@@ -139,7 +139,6 @@ enum answer share_ask(const char *socket, const void *say, size_t n, struct orde
 	struct ucred who = {.uid = -1};
 	int got[SHARE_FILES], files = 0;
 	ssize_t received = send(s, say, n, MSG_NOSIGNAL) < 0 ? -1 : receive_order(s, o, got, SHARE_FILES, &who, 0);
-	close(s);
 	enum answer a = received > 0 ? ANSWER_OK : ANSWER_GONE;
 	for (int i = 0; i < SHARE_FILES && received > 0; i++)
 		if (o->flags >> i & 1 && files < SHARE_FILES && got[files] >= 0)
@@ -148,6 +147,7 @@ enum answer share_ask(const char *socket, const void *say, size_t n, struct orde
 		a = doubt(why, "it says something else");
 	if (a == ANSWER_OK)
 		a = believe(&who, fds, why);
+	close(s); // until here the sender stays
 	for (int i = 0; a != ANSWER_OK && received > 0 && i < SHARE_FILES; i++)
 		if (got[i] >= 0)
 			close(got[i]);

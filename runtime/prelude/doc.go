@@ -19,6 +19,8 @@
 // Where this may be one of several ranks on a node, the inside is started only when the outside asks the front for it (orders.go), or the front
 // forks the command into a container that another rank has made, and a second process to wait for it (share.c, join.c).
 //
+// Ranks whose command line is the same as that of one before them are in its container before Go has started (alike.c).
+//
 // What is run, and what is not, is told by the first word of the command line (prelude.c), never by the environment; that tells
 // whether the inside waits.
 package prelude

@@ -126,6 +126,24 @@ static bool is_ours(int client)
 	return !stat(path, &its) && !stat("/proc/self/ns/user", &own) && its.st_dev == own.st_dev && its.st_ino == own.st_ino;
 }
 
+// Those who were let in and have not said by closing their ends that they have looked at whom they believe: it must be
+// there until then.
+static int looking[64];
+static size_t n_looking;
+
+static void wait_for_looking(int ms) // in all, where one of them sleeps
+{
+	size_t left = 0;
+	for (size_t i = 0; i < n_looking; i++) {
+		struct pollfd p = {.fd = looking[i], .events = POLLRDHUP};
+		if (poll(&p, 1, ms) > 0)
+			close(looking[i]);
+		else
+			looking[left++] = looking[i], ms = 0;
+	}
+	n_looking = left;
+}
+
 // let_in gives a rank what it needs to join; one that is alike gets the words too, which it does not know yet.
 static void let_in(int client, bool alike)
 {
@@ -161,9 +179,15 @@ static void serve(int listener, const void *expected, size_t n, bool alike)
 	char *said = n ? malloc(n + 1) : NULL; // one more, to see what is too long
 	while (said && (client = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
 		struct pollfd p = {.fd = client, .events = POLLIN};
-		if (is_ours(client) && poll(&p, 1, PATIENCE_MS) > 0 && recv(client, said, n + 1, MSG_DONTWAIT) == (ssize_t)n && !memcmp(said, expected, n))
+		bool welcome = is_ours(client) && poll(&p, 1, PATIENCE_MS) > 0 && recv(client, said, n + 1, MSG_DONTWAIT) == (ssize_t)n &&
+		               !memcmp(said, expected, n);
+		if (welcome)
 			let_in(client, alike);
-		close(client);
+		wait_for_looking(0);
+		if (welcome && n_looking < sizeof looking / sizeof *looking)
+			looking[n_looking++] = client;
+		else
+			close(client);
 	}
 	free(said);
 }
@@ -185,6 +209,7 @@ bool share_leave(void)
 		unlink(share.claim);
 	if (share.fd[SHARE_WRITE] < 0)
 		return false;
+	wait_for_looking(PATIENCE_MS);
 	close(share.fd[SHARE_WRITE]);
 	share.fd[SHARE_WRITE] = -1;
 	struct pollfd p = {.fd = share.fd[SHARE_READ], .events = POLLIN};
@@ -196,6 +221,7 @@ bool share_leave(void)
 			unlink(share.alike);
 	}
 	close(share.fd[SHARE_LISTEN]);
+	share.fd[SHARE_LISTEN] = -1;
 	return last;
 }
 

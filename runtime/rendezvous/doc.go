@@ -4,7 +4,8 @@
 // sockets:
 //
 //	KEY          a container that is being made or in use: whoever is in it has the listening end
-//	KEY.RANK     a rank takes part already; nobody answers there
+//	STEP.RANK    a rank takes part already; nobody answers there
+//	alike.HASH   where ranks ask that have the same command line as one which is in such a container (prelude/alike.c)
 //	new-RANDOM   a socket before it has its name
 //
 // The first to publish a socket under a key makes the container; the others connect and wait for the answer, a message with the
