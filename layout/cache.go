@@ -120,6 +120,15 @@ func readOwn(dir, name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxPointerSize))
 }
 
+// ForgetRegistries removes from dir, one of Options.Caches, what is known of images at registries.
+func ForgetRegistries(dir string) error {
+	var errs []error
+	for _, name := range []string{"documents", "refs", "places"} {
+		errs = append(errs, os.RemoveAll(filepath.Join(dir, name)))
+	}
+	return errors.Join(errs...)
+}
+
 // write puts a file into the first directory that takes it.
 func (c documentCache) write(name string, data []byte) {
 	for _, dir := range c.dirs {

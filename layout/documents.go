@@ -78,7 +78,7 @@ func (i *Image) documents(ctx context.Context, name string) (*documents, error) 
 		put(i.raw)
 	}
 	for n, v := range i.via {
-		raw, err := readBlob(ctx, i.medium, v, maxIndexSize)
+		raw, err := readBlob(ctx, i.medium, v, v.Size) // it has been read once, within the limits
 		if err != nil {
 			return nil, fmt.Errorf("read index: %w", err)
 		}
@@ -119,7 +119,7 @@ func (i *Image) carryOver(put func([]byte)) error {
 			return
 		}
 		seen[h] = true
-		raw, err := readKept(i.medium, h)
+		raw, err := readKept(i.medium, h, i.maxKept)
 		if err != nil {
 			return
 		}
@@ -169,8 +169,8 @@ func translate(raw []byte, mediaType types.MediaType) ([]byte, error) {
 // blobName is where a layout has a blob.
 func blobName(h v1.Hash) string { return "blobs/sha256/" + h.Hex }
 
-// readKept reads a document that was saved beside an image, in a layout.
-func readKept(m medium, h v1.Hash) ([]byte, error) {
+// readKept reads a document of at most max bytes that was saved beside an image, in a layout.
+func readKept(m medium, h v1.Hash, max int64) ([]byte, error) {
 	form, ok := stored(m).(ociForm)
 	if !ok {
 		return nil, fmt.Errorf("%s keeps no other documents", m.dir())
@@ -178,13 +178,13 @@ func readKept(m medium, h v1.Hash) ([]byte, error) {
 	if err := checkDigest(h); err != nil {
 		return nil, err
 	}
-	return readBlob(context.Background(), form, v1.Descriptor{Digest: h, Size: form.size(blobName(h))}, maxManifestSize)
+	return readBlob(context.Background(), form, v1.Descriptor{Digest: h, Size: form.size(blobName(h))}, max)
 }
 
 // standsFor reports whether an entry of index.json is, under OCI's names, the
 // manifest with the digest h, or one that the index with that digest names. The
 // annotations only claim so; the documents kept beside it prove it.
-func standsFor(m medium, e v1.Descriptor, h v1.Hash) (bool, error) {
+func standsFor(m medium, e v1.Descriptor, h v1.Hash, max int64) (bool, error) {
 	notes := e.Annotations
 	if h == (v1.Hash{}) || notes[sourceManifest] != h.String() && notes[sourceIndex] != h.String() {
 		return false, nil
@@ -195,7 +195,7 @@ func standsFor(m medium, e v1.Descriptor, h v1.Hash) (bool, error) {
 		if original, err = v1.NewHash(digest); err != nil {
 			return false, fmt.Errorf("annotation %s: %w", sourceManifest, err)
 		}
-		raw, err := readKept(m, original)
+		raw, err := readKept(m, original, max)
 		if err != nil {
 			return false, fmt.Errorf("read the original manifest: %w", err)
 		}
@@ -210,7 +210,7 @@ func standsFor(m medium, e v1.Descriptor, h v1.Hash) (bool, error) {
 	if original == h {
 		return true, nil
 	}
-	found, err := indexNames(m, h, original, 1, map[v1.Hash]bool{})
+	found, err := indexNames(m, h, original, max, 1, map[v1.Hash]bool{})
 	if err != nil {
 		return false, fmt.Errorf("read the original index: %w", err)
 	}
@@ -221,12 +221,12 @@ func standsFor(m medium, e v1.Descriptor, h v1.Hash) (bool, error) {
 }
 
 // indexNames reports whether an index that was kept names a manifest, itself or by an index that it names.
-func indexNames(m medium, index, manifest v1.Hash, depth int, seen map[v1.Hash]bool) (bool, error) {
+func indexNames(m medium, index, manifest v1.Hash, max int64, depth int, seen map[v1.Hash]bool) (bool, error) {
 	if depth > maxIndexDepth || seen[index] {
 		return false, nil
 	}
 	seen[index] = true
-	raw, err := readKept(m, index)
+	raw, err := readKept(m, index, max)
 	if err != nil {
 		return false, err
 	}
@@ -242,7 +242,7 @@ func indexNames(m medium, index, manifest v1.Hash, depth int, seen map[v1.Hash]b
 	for _, e := range entries {
 		if ociType(e.MediaType) == types.OCIImageIndex {
 			// Of the nested ones only that on the way to the image was kept.
-			if found, err := indexNames(m, e.Digest, manifest, depth+1, seen); found && err == nil {
+			if found, err := indexNames(m, e.Digest, manifest, max, depth+1, seen); found && err == nil {
 				return true, nil
 			}
 		}

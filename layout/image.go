@@ -35,13 +35,14 @@ type Image struct {
 	via       []v1.Descriptor // the indexes that led to it, the outermost first
 	pin       string          // the line of a recipe that names it by digest, for one of a registry
 	pinned    bool            // a digest was named
+	maxKept   int64           // bytes of a document that was saved beside it
 }
 
 var _ v1.Image = (*Image)(nil)
 
 // newImage reads the manifest that was picked and its config from any medium.
 func newImage(ctx context.Context, m medium, c candidate, q query) (*Image, error) {
-	i := &Image{medium: m, tag: c.tag, names: c.names, notes: c.notes, digest: c.desc.Digest, via: c.via}
+	i := &Image{medium: m, tag: c.tag, names: c.names, notes: c.notes, digest: c.desc.Digest, via: c.via, maxKept: q.limits.document()}
 	var err error
 	if i.raw, err = readDocument(ctx, m, c.desc, q.limits.ManifestSize, "manifest-size"); err != nil {
 		return nil, fmt.Errorf("read manifest: %w", err)

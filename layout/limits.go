@@ -55,6 +55,9 @@ func (l Limits) Fill() Limits {
 	return l
 }
 
+// document is what a document of any kind that was saved beside an image may have, in bytes.
+func (l Limits) document() int64 { return max(l.IndexSize, l.ManifestSize) }
+
 // beyond is the error of what goes beyond the limit called name, as the command line calls it.
 func beyond(name string, format string, args ...any) error {
 	return &hinted{fmt.Errorf(format, args...), fmt.Sprintf("if the image is to be trusted: --limit %s=N", name)}

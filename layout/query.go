@@ -297,7 +297,7 @@ func (s *search) entry(ctx context.Context, e v1.Descriptor, notes map[string]st
 	}
 	if !counts && e.Digest != s.digest {
 		var err error
-		if counts, err = standsFor(s.medium, e, s.digest); err != nil {
+		if counts, err = standsFor(s.medium, e, s.digest, s.limits.document()); err != nil {
 			return err
 		}
 	}

@@ -97,6 +97,9 @@ func Open(dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
+// Dir is the store's directory.
+func (s *Store) Dir() string { return s.dir }
+
 // Close lets go of the roots that the store has returned. A store that is not closed holds them as long as the process lives.
 func (s *Store) Close() error {
 	s.holding.Lock()

@@ -158,7 +158,7 @@ func cacheUsage(f *storeFlags) *cobra.Command {
 				{"images", u.Images, "layers, each counted once"},
 				{"orphans", u.Orphans, "layers that no image needs, of an unpack that was stopped"},
 				{"garbage", u.Garbage, "left by runs that were killed"},
-				{"other", u.Other, "markers, locks, compiled filters"},
+				{"other", u.Other, "markers, locks, compiled filters, documents of registries"},
 				{"total", u.Total, ""},
 				{"free", u.Free, "on the file system"},
 			} {
@@ -209,6 +209,11 @@ func cacheRemove(f *storeFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if all && !dryRun {
+				if err := layout.ForgetRegistries(s.Dir()); err != nil {
+					return err
+				}
+			}
 			tellTrimmed(c.OutOrStdout(), done, dryRun)
 			if len(done.Kept) > 0 {
 				return &usageError{fmt.Sprintf("%s is in use", shortID(done.Kept[0].ID)), "it can be removed when its runs have ended"}
@@ -217,7 +222,7 @@ func cacheRemove(f *storeFlags) *cobra.Command {
 		},
 	}
 	image.register(c.Flags())
-	c.Flags().BoolVar(&all, "all", false, "remove every image")
+	c.Flags().BoolVar(&all, "all", false, "remove every image, and what is known of registries")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be removed")
 	return c
 }
