@@ -18,7 +18,10 @@ import (
 )
 
 // hardlink is a link to a file that the layer itself does not hold.
-type hardlink struct{ name, target string }
+type hardlink struct {
+	name, target string
+	parent       *node // the directory of name
+}
 
 // extraction is what became of one layer below root: everything but the
 // whiteouts, and with all directories still writable.
@@ -145,7 +148,7 @@ func (x *extractor) entry(hdr *tar.Header, r io.Reader) error {
 	}
 	switch hdr.Typeflag {
 	case tar.TypeLink:
-		if done, err := x.link(hdr); done || err != nil {
+		if done, err := x.link(hdr, parent); done || err != nil {
 			return err
 		}
 	case tar.TypeReg:
@@ -279,7 +282,7 @@ func (x *extractor) directory(parent *node, at, name string) (*node, error) {
 
 // link reports whether nothing is left to do for a hard link: because it names
 // itself, or because its target must lie in a lower layer.
-func (x *extractor) link(hdr *tar.Header) (done bool, err error) {
+func (x *extractor) link(hdr *tar.Header, parent *node) (done bool, err error) {
 	target, err := x.budget.limits.clean(hdr.Linkname)
 	if err != nil {
 		return false, fmt.Errorf("link target: %w", err)
@@ -302,7 +305,7 @@ func (x *extractor) link(hdr *tar.Header) (done bool, err error) {
 	if err := removeAll(filepath.Join(x.root, hdr.Name)); err != nil {
 		return false, err
 	}
-	l := hardlink{strings.Clone(hdr.Name), target}
+	l := hardlink{strings.Clone(hdr.Name), target, parent}
 	x.links = append(x.links, l)
 	x.linked[l.name] = true
 	return true, x.budget.remember(len(hdr.Name) + len(target) + 64)
@@ -314,20 +317,16 @@ func (x *extractor) isImplied(dir string) bool {
 	if err != nil || rel == "." {
 		return false
 	}
-	n := x.tree
-	for c := range strings.SplitSeq(rel, "/") {
-		if n = n.kids[c]; n == nil {
-			return false
-		}
-	}
-	return n.implied
+	n := x.tree.below(rel)
+	return n != nil && n.implied
 }
 
-// pruneLinks drops the links whose name a later entry took.
+// pruneLinks drops the links whose name a later entry took, or whose directory: what is in its place may be a symlink to
+// anywhere.
 func (x *extraction) pruneLinks() error {
 	var kept []hardlink
 	for _, l := range x.links {
-		if _, err := os.Lstat(filepath.Join(x.root, path.Dir(l.name))); err != nil {
+		if x.tree.below(path.Dir(l.name)) != l.parent {
 			continue
 		}
 		switch _, err := os.Lstat(filepath.Join(x.root, l.name)); {

@@ -280,13 +280,7 @@ func (m *merging) resolve(name string) (string, *node, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	n := m.tree
-	for c := range strings.SplitSeq(rel, "/") {
-		if c != "." && n != nil {
-			n = n.kids[c]
-		}
-	}
-	return rel, n, nil
+	return rel, m.tree.below(rel), nil
 }
 
 // move puts name of the layer in the place of what is there.

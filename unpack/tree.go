@@ -43,6 +43,16 @@ func (n *node) add(name string) *node {
 	return kid
 }
 
+// below returns the node of the directory name, "." for n itself, or nil.
+func (n *node) below(name string) *node {
+	for c := range strings.SplitSeq(name, "/") {
+		if c != "." && n != nil {
+			n = n.kids[c]
+		}
+	}
+	return n
+}
+
 // hides settles the whiteouts of n in dir: where the layer itself has what it
 // hides, a directory becomes fresh and a file needs nothing. The names that
 // remain exist nowhere in the layer.
