@@ -47,7 +47,7 @@ unit: deps-build
 
 # The sessions need no cached result: they test the binary, which go test does not see.
 sessions: build deps-test
-	$(GOTEST) -v -count=1 -timeout=18m ./test
+	$(GOTEST) -v -count=1 -timeout=40m ./test
 
 # Odd and hostile images, on the binary as the sessions are.
 corpus: build deps-test
