@@ -13,7 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	ggcrlayout "github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
 
 	"github.com/dlrun/dlrun/layout"
 	"github.com/dlrun/dlrun/layout/registry"
@@ -121,6 +123,13 @@ func TestSave(t *testing.T) {
 			}
 			again := openIn(t, dir)
 			checkImage(t, again, three)
+			crane, err := ggcrlayout.ImageIndexFromPath(dir) // as crane reads it
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := validate.Index(crane, validate.Fast); err != nil {
+				t.Error(err)
+			}
 			if again.Tag() != "1.0" || saved.Tag != "1.0" || again.Sources()[0] != "docker://lab.io/img:1.0" {
 				t.Errorf("tags %q and %q, sources %v", again.Tag(), saved.Tag, again.Sources())
 			}

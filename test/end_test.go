@@ -53,9 +53,10 @@ func (m marker) family() []string {
 }
 
 // TestEnd kills parts of a run by SIGKILL: no process of it stays, and no file for long.
-func TestEnd(t *testing.T) {
-	d := newDesk(t)
-	n := rounds(t, 10)
+func TestEnd(t *testing.T) { atDesks(t, testEnd) }
+
+func testEnd(t *testing.T, d *desk) {
+	n := rounds(t, 25)
 	kills := map[string]struct {
 		order []string
 		code  int // of the front, -1 where that was killed

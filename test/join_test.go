@@ -3,6 +3,7 @@ package test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/dlrun/dlrun/test/internal/image"
+	"github.com/dlrun/dlrun/test/internal/users"
 )
 
 // stepDesk is a desk at which a job step runs.
@@ -445,6 +447,47 @@ func TestJoinApart(t *testing.T) {
 	}
 	if code := first.leave(); code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+	s.clean(t, before)
+}
+
+// TestJoinUsers: the same step, command line, directory and image, run by two users: neither finds the other's container, nor
+// can look for it.
+func TestJoinUsers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can be two users")
+	}
+	s := newStep(t)
+	before := s.steps()
+	first := s.hold(t, 0, "id -u; "+namespaces)
+	other, err := users.Get(users.Sub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := filepath.Join(t.TempDir(), "store")
+	for dir := filepath.Dir(store); dir != os.TempDir(); dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Mkdir(store, 0o700), os.Chown(store, other.UID, other.GID)); err != nil {
+		t.Fatal(err)
+	}
+	theirs := other.Command(t.Context(), filepath.Join(s.bin, "dlrun"), "--cache", store, s.image(), "--", "sh", "-c", "id -u; "+namespaces+"; read end || :")
+	theirs.Dir = s.dir
+	theirs.Env = append(theirs.Env, s.rank(t, 1).Env[len(s.env):]...)
+	second := s.holdCommand(t, theirs)
+	if second.line != fmt.Sprint(other.UID) || first.line != fmt.Sprint(s.UID) {
+		t.Errorf("the users are %s and %s", first.line, second.line)
+	}
+	look := other.Command(t.Context(), "ls", filepath.Dir(s.steps()[0]))
+	if out, err := look.CombinedOutput(); err == nil || !strings.Contains(string(out), "Permission denied") {
+		t.Errorf("the directory of meetings is open to others: %v: %s", err, out)
+	}
+	for _, rank := range []*held{second, first} {
+		if code := rank.leave(); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
 	}
 	s.clean(t, before)
 }

@@ -120,9 +120,10 @@ func (l *listener) each(n int, send func(sig syscall.Signal) error) {
 }
 
 // TestSignalsOnce counts what arrives of a signal that dlrun is sent, by its sender.
-func TestSignalsOnce(t *testing.T) {
-	d := newDesk(t)
-	n := rounds(t, 20)
+func TestSignalsOnce(t *testing.T) { atDesks(t, testSignalsOnce) }
+
+func testSignalsOnce(t *testing.T, d *desk) {
+	n := rounds(t, 100)
 	for _, flags := range [][]string{nil, {"--pid", "private"}} {
 		name := strings.Join(append(flags, "to"), " ")
 		t.Run(name+" the process", func(t *testing.T) {
@@ -143,16 +144,21 @@ func TestSignalsOnce(t *testing.T) {
 		})
 	}
 	t.Run("from timeout", func(t *testing.T) {
-		for i := range n {
-			out, err := d.command(t, "timeout", "0.5", "dlrun", "-v", d.bin, d.image(), "--", filepath.Join(d.bin, "signals"), "50").CombinedOutput()
-			var exit *exec.ExitError
-			if err == nil || !asExit(err, &exit) || exit.ExitCode() != 124 {
-				t.Fatalf("%v: %s", err, out)
-			}
-			if got := strings.Count(string(out), fmt.Sprintf("%d ", unix.SIGTERM)); got != 1 {
-				t.Fatalf("round %d: TERM arrived %d times: %s", i, got, out)
-			}
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				for i := range max(1, n/4) {
+					out, err := d.command(t, "timeout", "0.5", "dlrun", "-v", d.bin, d.image(), "--", filepath.Join(d.bin, "signals"), "50").CombinedOutput()
+					if code := exitCode(err); code != 124 {
+						t.Errorf("code %d: %s", code, out)
+					}
+					if got := strings.Count(string(out), fmt.Sprintf("%d ", unix.SIGTERM)); got != 1 {
+						t.Errorf("round %d: TERM arrived %d times: %s", i, got, out)
+					}
+				}
+			})
 		}
+		all.Wait()
 	})
 	keys := map[string]syscall.Signal{"\x03": unix.SIGINT, "\x1c": unix.SIGQUIT, "\x1a": unix.SIGTSTP}
 	t.Run("by the keyboard through the pty", func(t *testing.T) {

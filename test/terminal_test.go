@@ -29,7 +29,21 @@ type desk struct {
 }
 
 // newDesk makes a desk of the user without subordinate ids, and unpacks the image there.
-func newDesk(t *testing.T) *desk {
+func newDesk(t *testing.T) *desk { return newDeskOf(t, users.Nosub) }
+
+// atDesks runs a test at a desk of the user without subordinate ids, and at one of the user with such; as an ordinary user
+// at the caller's own.
+func atDesks(t *testing.T, do func(t *testing.T, d *desk)) {
+	t.Helper()
+	for _, name := range []string{users.Nosub, users.Sub} {
+		t.Run(name, func(t *testing.T) { do(t, newDeskOf(t, name)) })
+		if os.Geteuid() != 0 {
+			return
+		}
+	}
+}
+
+func newDeskOf(t *testing.T, user string) *desk {
 	t.Helper()
 	base := baseDir(t)
 	bin := filepath.Join(base, "bin")
@@ -41,7 +55,7 @@ func newDesk(t *testing.T) *desk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u, err := users.Get(users.Nosub)
+	u, err := users.Get(user)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,8 +263,9 @@ func until(t *testing.T, what string, f func() bool) {
 }
 
 // TestTerminal tells what a person at a terminal sees.
-func TestTerminal(t *testing.T) {
-	d := newDesk(t)
+func TestTerminal(t *testing.T) { atDesks(t, testTerminal) }
+
+func testTerminal(t *testing.T, d *desk) {
 	inside := func(t *testing.T, command string) *terminal {
 		term := atTerminal(t, d)
 		term.typed("dlrun $TINY -- " + command + "\n")
@@ -311,8 +326,9 @@ func TestTerminal(t *testing.T) {
 }
 
 // TestJobControl tells what Ctrl-C, Ctrl-Z, fg, bg and & do.
-func TestJobControl(t *testing.T) {
-	d := newDesk(t)
+func TestJobControl(t *testing.T) { atDesks(t, testJobControl) }
+
+func testJobControl(t *testing.T, d *desk) {
 	for name, f := range map[string]func(t *testing.T, term *terminal){
 		"interrupt and quit": func(t *testing.T, term *terminal) {
 			term.typed("dlrun $TINY -- sh -c 'echo begun; sleep 100'; echo \"code $?\"\n")

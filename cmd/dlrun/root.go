@@ -62,9 +62,11 @@ no daemon, no setuid helper, no subordinate ids, no conversion.
   dlrun [FLAGS] IMAGE -- CMD [ARG...]
 
 CMD is run as it is: no shell, no ENTRYPOINT. IMAGE is an OCI layout directory or its
-index.json, a directory or an archive of docker save; IMAGE:TAG and IMAGE@sha256:… pick
-one of several. docker://[HOST/]NAME[:TAG][@sha256:…] is an image at a registry. The caller's directory, the dataset around it and what -v names are seen
-inside; writes to the image vanish.`
+index.json, a directory of docker save or of skopeo (dir:), or an archive of any of these;
+IMAGE:TAG and IMAGE@sha256:… pick one of several. docker://[HOST/]NAME[:TAG][@sha256:…] is
+an image at a registry, docker-daemon:NAME[:TAG] one of a Docker engine. The caller's
+directory, the dataset around it and what -v names are seen inside; writes to the image
+vanish.`
 
 const exitStatus = `
 Exit status:

@@ -126,6 +126,8 @@ func TestRequests(t *testing.T) {
 			asks: "stat empty.org/lab/bb"},
 		"refused is unknown": {script: prepared + "> CHECKPRESENT $KEY" + recorded(at("closed.org")) +
 			"< CHECKPRESENT-UNKNOWN $KEY closed.org/lab/bb@$BLOB: 401 Unauthorized; log in first", asks: "stat closed.org/lab/bb"},
+		"5xx is unknown": {script: prepared + "> CHECKPRESENT $KEY" + recorded(at("broken.org")) +
+			"< CHECKPRESENT-UNKNOWN $KEY broken.org/lab/bb@$BLOB: 503 Service Unavailable", asks: "stat broken.org/lab/bb"},
 		"one of two is enough": {script: prepared + "> CHECKPRESENT $KEY" + recorded(at("closed.org"), at("good.org")) + "< CHECKPRESENT-SUCCESS $KEY",
 			asks: "stat closed.org/lab/bb, stat good.org/lab/bb"},
 		"absent in one, unknown in the other": {script: prepared + "> CHECKPRESENT $KEY" + recorded(at("empty.org"), at("closed.org")) +

@@ -49,6 +49,8 @@ func (f *fakes) Stat(_ context.Context, l special.Location) (int64, error) {
 		return -1, nil
 	case "empty.org":
 		return 0, fmt.Errorf("%s: 404 Not Found: %w", l, special.ErrAbsent)
+	case "broken.org":
+		return 0, fmt.Errorf("%s: 503 Service Unavailable", l)
 	}
 	return 0, fmt.Errorf("%s: %w", l, errRefused)
 }
