@@ -35,7 +35,7 @@ demo:
 	@$(MAKE) --no-print-directory build
 	@test/demo.sh
 
-test: deps-test lint unit sessions corpus faults-short
+test: deps-test lint unit sessions oldkernel corpus faults-short
 
 lint:
 	@out=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
