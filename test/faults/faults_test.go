@@ -48,6 +48,7 @@ func TestFaults(t *testing.T) {
 		{"a full disk", b.full},
 		{"no inodes", b.inodes},
 		{"64 first runs at once", b.storm},
+		{"8 first runs at once, 3 of them killed", b.stormKilled},
 	} {
 		t.Run(f.name, func(t *testing.T) {
 			y := &tally{fault: f.name}
@@ -428,6 +429,41 @@ func (b *bench) storm(t *testing.T, y *tally) {
 		t.Errorf("%d bytes on disk at once, of one run %d", most, size)
 	}
 	b.judgeNext(t, y, store, "after all")
+}
+
+// stormKilled ends some of several first runs, whoever unpacks among them: the others are right.
+func (b *bench) stormKilled(t *testing.T, y *tally) {
+	const runs, dead = 8, 3
+	n := of(3, 20)
+	for i := range n {
+		store := b.store(t)
+		at := 2 * b.one * time.Duration(i+1) / time.Duration(n+1)
+		outcomes := make([]outcome, runs)
+		var wg sync.WaitGroup
+		for j := range outcomes {
+			wg.Go(func() {
+				outcomes[j] = b.runWith(t, store, func(cmd *exec.Cmd) {
+					if j < dead {
+						time.Sleep(at)
+						_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+					}
+				})
+			})
+		}
+		wg.Wait()
+		for j, o := range outcomes {
+			switch y.tries++; {
+			case o.code == 0 && o.stdout == b.want:
+				y.right++
+			case o.code == -1 && j < dead:
+				y.killed++
+			default:
+				y.wrong++
+				t.Errorf("after %v, run %d: code %d: %s", at, j, o.code, o.stderr)
+			}
+		}
+		b.judgeNext(t, y, store, fmt.Sprintf("three killed after %v", at))
+	}
 }
 
 // usage is what a tree takes on disk, in bytes.
