@@ -183,11 +183,22 @@ func conflicting(layers [][]byte) bool {
 				files = append(files, name)
 			}
 		}
-		for link, target := range links {
-			if !filepath.IsAbs(target) {
-				target = filepath.Join("/", filepath.Dir(link), target)
+		for range 3 { // names by way of the layer's own links
+			for link, target := range own {
+				for _, n := range slices.Clone(names) {
+					below, through := strings.CutPrefix(n, link+"/")
+					at := filepath.Join(leads(link, target), below)
+					if through && !slices.Contains(names, at) {
+						names = append(names, at)
+						if slices.Contains(files, n) {
+							files = append(files, at)
+						}
+					}
+				}
 			}
-			target = strings.TrimPrefix(filepath.Clean(target), "/")
+		}
+		for link, target := range links {
+			target = leads(link, target)
 			for _, n := range names {
 				below, through := strings.CutPrefix(n, link+"/")
 				onTheWay := func(f string) bool { return strings.HasPrefix(link, f+"/") }
@@ -207,6 +218,14 @@ func conflicting(layers [][]byte) bool {
 		maps.Copy(links, own)
 	}
 	return false
+}
+
+// leads is where a symlink leads, below the root.
+func leads(link, target string) string {
+	if !filepath.IsAbs(target) {
+		target = filepath.Join("/", filepath.Dir(link), target)
+	}
+	return strings.TrimPrefix(filepath.Clean(target), "/")
 }
 
 // listing of layers, for messages.

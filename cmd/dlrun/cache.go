@@ -335,8 +335,8 @@ func (f *ageFlag) Set(text string) error {
 		if strings.HasSuffix(text, "w") {
 			days *= 7
 		}
-		if days > 0 && days < 100_000 {
-			*f = ageFlag(days * 24 * float64(time.Hour))
+		if d := time.Duration(days * 24 * float64(time.Hour)); d > 0 && days < 100_000 {
+			*f = ageFlag(d)
 			return nil
 		}
 	}
