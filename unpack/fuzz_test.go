@@ -197,8 +197,20 @@ func conflicting(layers [][]byte) bool {
 				}
 			}
 		}
+		type way struct{ link, target string }
+		var ways []way // where links of lower layers lead, by way of each other too
 		for link, target := range links {
-			target = leads(link, target)
+			ways = append(ways, way{link, leads(link, target)})
+		}
+		for i := 0; i < len(ways) && i < 1000; i++ {
+			for link, target := range links {
+				if below, through := strings.CutPrefix(ways[i].target+"/", link+"/"); through {
+					ways = append(ways, way{ways[i].link, filepath.Join(leads(link, target), below)})
+				}
+			}
+		}
+		for _, w := range ways {
+			link, target := w.link, w.target
 			for _, n := range names {
 				below, through := strings.CutPrefix(n, link+"/")
 				onTheWay := func(f string) bool { return strings.HasPrefix(link, f+"/") }
