@@ -96,7 +96,7 @@ func replaceTable(file, table string) error {
 // kills ends runs at times that cover a first run evenly: the process that the caller knows, all processes of the
 // run, and the one that unpacks.
 func (b *bench) kills(t *testing.T, y *tally) {
-	n := of(9, 50)
+	n := of(9, 60)
 	for i := range n {
 		store := b.store(t)
 		at := b.one * time.Duration(2*i+1) / time.Duration(2*n)
@@ -125,14 +125,14 @@ var publishing = []string{"renameat", "rename", "renameat2", "mknodat", "mknod",
 // killsInPublish ends runs at those calls.
 func (b *bench) killsInPublish(t *testing.T, y *tally) {
 	counts := b.calls(t, publishing)
-	n := of(9, 50)
+	n := of(9, 60)
 	if counts["renameat"]+counts["rename"]+counts["renameat2"] < 2 {
 		t.Fatalf("hardly a call of rename in a run of four layers: %v", counts)
 	}
 	tried := 0
 	for round := 0; tried < n; round++ {
 		for _, name := range publishing {
-			list := nth(of(2, 8), counts[name])
+			list := nth(of(2, 20), counts[name])
 			if round >= len(list) || tried >= n {
 				continue
 			}
@@ -268,15 +268,15 @@ func (b *bench) damaged(t *testing.T, y *tally) {
 		"marker a directory":        `for f in roots/*.json; do rm $f; mkdir $f; done`,
 		"meta gone":                 `rm roots/*.json layers/*/meta.json`,
 		"meta cut off":              `rm roots/*.json; for f in layers/*/meta.json; do head -c 20 $f >t; cp t $f; rm t; done`,
-		"a layer gone":              `set -- layers/*; chmod -R u+w $1; rm -r $1`,
-		"all layers gone":           `chmod -R u+w layers; rm -r layers/*`,
-		"a layer a file":            `set -- layers/*; chmod -R u+w $1; rm -r $1; : >$1`,
-		"fs gone":                   `set -- layers/*; chmod -R u+w $1; rm -r $1/fs`,
-		"fs empty":                  `set -- layers/*; chmod -R u+w $1; rm -r $1/fs/*`,
-		"a directory of it gone":    `set -- layers/*/fs/layer1; chmod -R u+w $1; rm -r $1`,
-		"implied directories gone":  `for d in roots/*/; do chmod -R u+w $d; rm -r $d; done`,
-		"all but the layers gone":   `chmod -R u+w roots tmp locks merged; rm -r roots tmp locks merged`,
-		"everything gone":           `chmod -R u+w .; rm -r *`,
+		"a layer gone":              `set -- layers/*; chmod -R u+w $1; rm -rf $1`,
+		"all layers gone":           `chmod -R u+w layers; rm -rf layers/*`,
+		"a layer a file":            `set -- layers/*; chmod -R u+w $1; rm -rf $1; : >$1`,
+		"fs gone":                   `set -- layers/*; chmod -R u+w $1; rm -rf $1/fs`,
+		"fs empty":                  `set -- layers/*; chmod -R u+w $1; rm -rf $1/fs/*`,
+		"a directory of it gone":    `set -- layers/*/fs/layer1; chmod -R u+w $1; rm -rf $1`,
+		"implied directories gone":  `for d in roots/*/; do chmod -R u+w $d; rm -rf $d; done`,
+		"all but the layers gone":   `chmod -R u+w roots tmp locks merged; rm -rf roots tmp locks merged`,
+		"everything gone":           `chmod -R u+w .; rm -rf *`,
 		"tmp a file":                `rm -r tmp; : >tmp`,
 		"locks gone":                `rm -r locks`,
 		"the seccomp filter broken": `for f in seccomp/*; do : >$f; done`,
