@@ -5,9 +5,10 @@ import (
 	"io"
 	"os"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/dlrun/dlrun/internal/lazy"
 )
 
 // objects is the part of a path below which git-annex keeps content, in a
@@ -16,13 +17,13 @@ const objects = "/annex/objects/"
 
 // annexKey matches BACKEND[-sSIZE][-mMTIME][-SCHUNK-CCHUNK]--NAME, see
 // https://git-annex.branchable.com/internals/key_format/.
-var annexKey = regexp.MustCompile(`^[A-Z0-9_]+(?:-[a-zA-Z][0-9]+)*--[^/\x00\n]+$`)
+var annexKey = lazy.Regexp(`^[A-Z0-9_]+(?:-[a-zA-Z][0-9]+)*--[^/\x00\n]+$`)
 
-var annexKeySize = regexp.MustCompile(`^[A-Z0-9_]+(?:-[a-zA-Z][0-9]+)*?-s([0-9]+)-`)
+var annexKeySize = lazy.Regexp(`^[A-Z0-9_]+(?:-[a-zA-Z][0-9]+)*?-s([0-9]+)-`)
 
 // keySize is the number of bytes that a key says its content has, 0 if it says none.
 func keySize(key string) int64 {
-	m := annexKeySize.FindStringSubmatch(key)
+	m := annexKeySize().FindStringSubmatch(key)
 	if m == nil {
 		return 0
 	}
@@ -42,7 +43,7 @@ func pointerKey(content []byte) string {
 	line, _, _ := bytes.Cut(content, []byte("\n"))
 	// A clone with core.autocrlf ends the line with CR LF.
 	key := path.Base(strings.TrimSuffix(string(line), "\r"))
-	if !annexKey.MatchString(key) {
+	if !annexKey().MatchString(key) {
 		return ""
 	}
 	return key
@@ -71,7 +72,7 @@ func linkKey(name string) string {
 		if err != nil {
 			return key
 		}
-		if base := path.Base(target); strings.Contains(target, objects) && annexKey.MatchString(base) {
+		if base := path.Base(target); strings.Contains(target, objects) && annexKey().MatchString(base) {
 			key = base
 		}
 		name = besideLink(name, target)

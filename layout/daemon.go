@@ -11,22 +11,23 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/dlrun/dlrun/internal/lazy"
 )
 
 const daemonScheme = "docker-daemon:"
 
-var imageID = regexp.MustCompile(`^(sha256:)?[0-9a-f]{64}$`)
+var imageID = lazy.Regexp(`^(sha256:)?[0-9a-f]{64}$`)
 
 // openDaemon opens docker-daemon:NAME[:TAG] or docker-daemon:sha256:ID, an image
 // of a Docker engine, or of podman's service that answers as one. The engine
 // gives an archive, which is kept in a file without a name in $TMPDIR.
 func openDaemon(ctx context.Context, ref string, q query) (*Image, error) {
 	image := strings.TrimPrefix(ref, daemonScheme)
-	if !imageID.MatchString(image) {
+	if !imageID().MatchString(image) {
 		// The engine would take a name without a tag for all of its tags.
 		parsed, err := name.ParseReference(image)
 		if err != nil {

@@ -1,8 +1,9 @@
 package layout
 
 import (
-	"regexp"
 	"strings"
+
+	"github.com/dlrun/dlrun/internal/lazy"
 )
 
 // hinted is an error with something to type.
@@ -14,7 +15,7 @@ type hinted struct {
 // Hint is what to type next.
 func (e *hinted) Hint() string { return e.hint }
 
-var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+var shellSafe = lazy.Regexp(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
 // shellQuote spells a path such that a shell, and a program that takes
 // options, read it as this path.
@@ -22,7 +23,7 @@ func shellQuote(path string) string {
 	if strings.HasPrefix(path, "-") {
 		path = "./" + path
 	}
-	if shellSafe.MatchString(path) {
+	if shellSafe().MatchString(path) {
 		return path
 	}
 	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"

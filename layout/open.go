@@ -9,11 +9,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/dlrun/dlrun/internal/lazy"
 	"github.com/dlrun/dlrun/layout/registry"
 )
 
@@ -220,7 +220,7 @@ func otherForm(head []byte) *hinted {
 	return nil
 }
 
-var digestSyntax = regexp.MustCompile(`^[a-z0-9]+([+._-][a-z0-9]+)*:`)
+var digestSyntax = lazy.Regexp(`^[a-z0-9]+([+._-][a-z0-9]+)*:`)
 
 // splitRef cuts the tag and digest off a reference, as far as needed to find a
 // path that exists; of several the longest. A tag may hold colons and slashes.
@@ -230,7 +230,7 @@ func splitRef(ref string, o Options) (string, Options, error) {
 		return ref, o, nil
 	}
 	name := ref
-	if i := strings.LastIndexByte(ref, '@'); i > 0 && digestSyntax.MatchString(ref[i+1:]) {
+	if i := strings.LastIndexByte(ref, '@'); i > 0 && digestSyntax().MatchString(ref[i+1:]) {
 		name = ref[:i]
 		if err := narrow(&o.Digest, ref[i+1:], "digest"); err != nil {
 			return "", o, fmt.Errorf("%s: %w", ref, err)

@@ -2,13 +2,14 @@ package layout
 
 import (
 	"bytes"
-	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
+
+	"github.com/dlrun/dlrun/internal/lazy"
 )
 
 // hostPlatform is what this machine runs. It asks for the plainest amd64 and
@@ -75,7 +76,7 @@ func complete(p, base v1.Platform) v1.Platform {
 	return p
 }
 
-var variantSyntax = regexp.MustCompile(`^v([0-9]{1,3})(?:\.([0-9]{1,3}))?$`)
+var variantSyntax = lazy.Regexp(`^v([0-9]{1,3})(?:\.([0-9]{1,3}))?$`)
 
 // level orders the variants of an architecture; what is left out means the
 // baseline that Docker and containerd mean by it.
@@ -86,7 +87,7 @@ func level(arch, variant string) (int, bool) {
 			variant = "v1"
 		}
 	}
-	m := variantSyntax.FindStringSubmatch(variant)
+	m := variantSyntax().FindStringSubmatch(variant)
 	if m == nil {
 		return 0, false
 	}

@@ -11,13 +11,14 @@ import (
 	"maps"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/dlrun/dlrun/internal/lazy"
 )
 
 // saved is the medium of one image in what `docker save` writes: manifest.json
@@ -135,12 +136,12 @@ func savedConfigFits(name, prefix string) bool {
 	return hex != "" && strings.HasPrefix(hex, prefix)
 }
 
-var digestName = regexp.MustCompile(`^(?:sha256:)?([0-9a-f]{64})((?:\.[a-z]+)*)$`)
+var digestName = lazy.Regexp(`^(?:sha256:)?([0-9a-f]{64})((?:\.[a-z]+)*)$`)
 
 // namedDigest is the sha256 by which a file is named, empty when it is not,
 // and the ending after it.
 func namedDigest(name string) (ending, hex string) {
-	m := digestName.FindStringSubmatch(path.Base(name))
+	m := digestName().FindStringSubmatch(path.Base(name))
 	if m == nil {
 		return "", ""
 	}

@@ -2,15 +2,16 @@ package main
 
 import (
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dlrun/dlrun/internal/lazy"
 )
 
 // jobServer finds the two files of GNU make's job server, as make up to 4.3 and since 4.4 writes them.
-var jobServer = regexp.MustCompile(`--jobserver-(?:auth|fds)=(\d+),(\d+)`)
+var jobServer = lazy.Regexp(`--jobserver-(?:auth|fds)=(\d+),(\d+)`)
 
 // isCallers reports whether fd came from the caller. All that dlrun has opened itself is closed by an exec, and what
 // came by one is not: a number that the caller names without having it open must not lead to a file of ours.
@@ -27,7 +28,7 @@ func keptFiles(n int) []int {
 		fds = append(fds, fd)
 	}
 	named := []string{os.Getenv("PMI_FD")}
-	if m := jobServer.FindStringSubmatch(os.Getenv("MAKEFLAGS")); m != nil {
+	if m := jobServer().FindStringSubmatch(os.Getenv("MAKEFLAGS")); m != nil {
 		named = append(named, m[1:]...)
 	}
 	for _, s := range named {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/dlrun/dlrun/internal/lazy"
 )
 
 // worthwhile is how many bytes make a try a success although it was cut off: the next one is the first again.
@@ -196,7 +198,7 @@ func (b *blob) openHere() error {
 	}
 }
 
-var contentRange = lazy(`^bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)$`)
+var contentRange = lazy.Regexp(`^bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)$`)
 
 // judge compares the header of an answer with what was asked for, and returns how many bytes come before it.
 func (b *blob) judge(a *answer) (skip int64, err error) {

@@ -2,12 +2,12 @@ package registry
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
-	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/dlrun/dlrun/internal/lazy"
 )
 
 // Scheme begins every reference to a registry.
@@ -24,14 +24,10 @@ type Reference struct {
 // The grammar of github.com/distribution/reference; go-containerregistry lets "../" pass. A start pays for no
 // expression that it does not use.
 var (
-	pathSyntax = lazy(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagSyntax  = lazy(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
-	hostSyntax = lazy(`^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?$`)
+	pathSyntax = lazy.Regexp(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tagSyntax  = lazy.Regexp(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+	hostSyntax = lazy.Regexp(`^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?$`)
 )
-
-func lazy(expression string) func() *regexp.Regexp {
-	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
-}
 
 // maxTag is how long a tag may be.
 const maxTag = 128

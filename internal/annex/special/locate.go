@@ -2,20 +2,21 @@ package special
 
 import (
 	"errors"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/dlrun/dlrun/internal/lazy"
 )
 
 // digestKey is a key whose name is the digest of the content; SHA256E adds the ending of the file name.
-var digestKey = regexp.MustCompile(`^SHA256E?(?:-[a-zA-Z][0-9]+)*--([0-9a-f]{64})(?:\.[^/]*)?$`)
+var digestKey = lazy.Regexp(`^SHA256E?(?:-[a-zA-Z][0-9]+)*--([0-9a-f]{64})(?:\.[^/]*)?$`)
 
-var keySizeSyntax = regexp.MustCompile(`^[A-Z0-9_]+(?:-[a-zA-Z][0-9]+)*?-s([0-9]+)-`)
+var keySizeSyntax = lazy.Regexp(`^[A-Z0-9_]+(?:-[a-zA-Z][0-9]+)*?-s([0-9]+)-`)
 
 // keySize is the number of bytes that a key says its content has, -1 if it says none.
 func keySize(key string) int64 {
-	m := keySizeSyntax.FindStringSubmatch(key)
+	m := keySizeSyntax().FindStringSubmatch(key)
 	if m == nil {
 		return -1
 	}
@@ -66,7 +67,7 @@ func locationsOf(urls []string) []Location {
 
 // guesses are the places of a key that is a digest, recorded or not.
 func (s Settings) guesses(key string) []Location {
-	m := digestKey.FindStringSubmatch(key)
+	m := digestKey().FindStringSubmatch(key)
 	if m == nil {
 		return nil
 	}

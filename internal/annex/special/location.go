@@ -2,8 +2,9 @@ package special
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
+
+	"github.com/dlrun/dlrun/internal/lazy"
 )
 
 // Location is a place in a registry that holds the content of a key.
@@ -30,10 +31,10 @@ var (
 	nameSyntax   = `[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*`
 	digestSyntax = `sha256:[0-9a-f]{64}`
 
-	ownURL    = regexp.MustCompile(`^(?:dlrun\+)?docker://(` + hostSyntax + `)/(` + nameSyntax + `)@(` + digestSyntax + `)(?:;diff_id=(` + digestSyntax + `))?$`)
-	blobURL   = regexp.MustCompile(`^https?://(` + hostSyntax + `)/v2/(` + nameSyntax + `)/blobs/(` + digestSyntax + `)$`)
-	hostAlone = regexp.MustCompile(`^` + hostSyntax + `$`)
-	nameAlone = regexp.MustCompile(`^` + nameSyntax + `$`)
+	ownURL    = lazy.Regexp(`^(?:dlrun\+)?docker://(` + hostSyntax + `)/(` + nameSyntax + `)@(` + digestSyntax + `)(?:;diff_id=(` + digestSyntax + `))?$`)
+	blobURL   = lazy.Regexp(`^https?://(` + hostSyntax + `)/v2/(` + nameSyntax + `)/blobs/(` + digestSyntax + `)$`)
+	hostAlone = lazy.Regexp(`^` + hostSyntax + `$`)
+	nameAlone = lazy.Regexp(`^` + nameSyntax + `$`)
 )
 
 // ParseURL reads a URL that names a blob:
@@ -45,10 +46,10 @@ var (
 //
 // The scheme of the last form does not decide how the registry is spoken to: see [Location.Plain].
 func ParseURL(url string) (Location, bool) {
-	if m := ownURL.FindStringSubmatch(url); m != nil {
+	if m := ownURL().FindStringSubmatch(url); m != nil {
 		return Location{Host: canonicalHost(m[1]), Name: m[2], Digest: m[3], DiffID: m[4]}, true
 	}
-	if m := blobURL.FindStringSubmatch(url); m != nil {
+	if m := blobURL().FindStringSubmatch(url); m != nil {
 		return Location{Host: canonicalHost(m[1]), Name: m[2], Digest: m[3]}, true
 	}
 	return Location{}, false
@@ -99,7 +100,7 @@ func (l Location) content() string {
 // parseRepository reads HOST/NAME.
 func parseRepository(s string) (host, name string, ok bool) {
 	host, name, ok = strings.Cut(s, "/")
-	if !ok || !hostAlone.MatchString(host) || !nameAlone.MatchString(name) {
+	if !ok || !hostAlone().MatchString(host) || !nameAlone().MatchString(name) {
 		return "", "", false
 	}
 	return canonicalHost(host), name, true

@@ -25,7 +25,7 @@ func settings() []setting {
 	return []setting{
 		{"repo", "repositories HOST/NAME,... in which SHA256 keys are looked for without a record", func(s *Settings) *[]string { return &s.Repos }, isRepository},
 		{"mirror", "registries [REGISTRY=]HOST[/PREFIX],... that are asked first", func(s *Settings) *[]string { return &s.Mirrors }, isMirror},
-		{"insecure", "registries HOST[:PORT],... that are spoken to by http", func(s *Settings) *[]string { return &s.Insecure }, hostAlone.MatchString},
+		{"insecure", "registries HOST[:PORT],... that are spoken to by http", func(s *Settings) *[]string { return &s.Insecure }, hostAlone().MatchString},
 	}
 }
 
@@ -92,13 +92,13 @@ func parseMirror(s string) (mirror, error) {
 	var m mirror
 	at := s
 	if of, rest, ok := strings.Cut(s, "="); ok {
-		if !hostAlone.MatchString(of) {
+		if !hostAlone().MatchString(of) {
 			return m, fmt.Errorf("mirror %q: %q is no registry", s, of)
 		}
 		m.of, at = canonicalHost(of), rest
 	}
 	host, prefix, below := strings.Cut(at, "/")
-	if !hostAlone.MatchString(host) || below && !nameAlone.MatchString(prefix) {
+	if !hostAlone().MatchString(host) || below && !nameAlone().MatchString(prefix) {
 		return m, fmt.Errorf("mirror %q: want [REGISTRY=]HOST[/PREFIX]", s)
 	}
 	m.host = canonicalHost(host)
