@@ -451,6 +451,24 @@ func TestJoinApart(t *testing.T) {
 	s.clean(t, before)
 }
 
+// TestJoinFewFiles: a rank that has no room for its own sockets says so, and nobody waits for it.
+func TestJoinFewFiles(t *testing.T) {
+	s := newStep(t)
+	before := s.steps()
+	for files := 4; files < 40; files++ {
+		s.step++
+		cmd := s.rank(t, 0, s.image(), "--", "true")
+		cmd.Args = append([]string{"sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$@"`, files), "sh"}, cmd.Args...)
+		cmd.Path = "/bin/sh"
+		out, err := cmd.CombinedOutput()
+		if code := exitCode(err); code != 125 && code != 0 || code == 125 && len(out) == 0 {
+			t.Errorf("%d open files: code %d: %s", files, code, out)
+		}
+		s.all(t, 1, 1, "true")
+	}
+	s.clean(t, before)
+}
+
 // TestJoinUsers: the same step, command line, directory and image, run by two users: neither finds the other's container, nor
 // can look for it.
 func TestJoinUsers(t *testing.T) {

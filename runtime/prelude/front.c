@@ -279,7 +279,7 @@ void front_join(struct front *f, const sigset_t *set)
 {
 	f->inside = fork();
 	if (f->inside < 0)
-		fail(125, "fork");
+		give_up("fork");
 	if (f->inside == 0)
 		join_run(f, -1);
 	setpgid(f->inside, f->inside); // whoever comes first

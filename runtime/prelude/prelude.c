@@ -78,6 +78,17 @@ static void take_signals(sigset_t *set, sigset_t *callers)
 			prelude.blocked |= (uint64_t)1 << (sig - 1);
 }
 
+// give_up ends a run that has not begun, and whatever others may wait for it for.
+void give_up(const char *what)
+{
+	int err = errno;
+	if (share_leave())
+		share_tidy();
+	alike_ends();
+	errno = err;
+	fail(125, what);
+}
+
 static bool begins_with(const char *s, const char *begin)
 {
 	return s && !strncmp(s, begin, strlen(begin));
@@ -145,10 +156,10 @@ static void __attribute__((constructor)) start(int argc, char **argv)
 	int peers[2];
 	prelude.shared = mmap(NULL, sizeof *prelude.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (prelude.shared == MAP_FAILED)
-		fail(125, "mmap");
+		give_up("mmap");
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, peers) || pipe2(f.alive, O_CLOEXEC) ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, f.leader) || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, f.control))
-		fail(125, "socketpair");
+		give_up("socketpair");
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 
 	if (joined) {
@@ -162,7 +173,7 @@ static void __attribute__((constructor)) start(int argc, char **argv)
 	if (!prelude.waits) {
 		f.inside = fork();
 		if (f.inside < 0)
-			fail(125, "fork");
+			give_up("fork");
 		if (f.inside == 0) {
 			close(peers[0]);
 			become_inside(&f, peers[1]);
@@ -174,7 +185,7 @@ static void __attribute__((constructor)) start(int argc, char **argv)
 	pid_t front = getpid();
 	f.outside = fork();
 	if (f.outside < 0)
-		fail(125, "fork");
+		give_up("fork");
 	if (f.outside == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 		if (getppid() != front)

@@ -166,6 +166,7 @@ void share_tidy(void);
 void close_all_but(const int *keep, int n);
 void lead(int front, bool terminal);
 void fail(int code, const char *what) __attribute__((noreturn));
+void give_up(const char *what) __attribute__((noreturn));
 void tree_end(void);
 void drop_program(void);
 void rest(void) __attribute__((noreturn));
