@@ -128,7 +128,7 @@ func (t *Seat) Start(s *specs.Spec, scratch *Scratch, o Options) error {
 		defer unix.Close(fd)
 		files[prelude.Hold] = fd
 	}
-	if prelude.FirstAlike() && o.AlikeEnv != nil && !needsLeader(s) {
+	if prelude.FirstAlike() && t.claim != "" && o.AlikeEnv != nil && !needsLeader(s) {
 		p := *s.Process
 		p.Env = o.AlikeEnv
 		letter, err := letterFile(prelude.AlikeLetter(enterLetter(&p, o, false, joinsInner(s))))

@@ -196,7 +196,10 @@ func TestJoinAlike(t *testing.T) {
 		t.Errorf("the second says %q, the first %q", second.line, first.line)
 	}
 	// Those who differ look for the image, which is gone.
+	kept := rank(2)
+	kept.ExtraFiles = []*os.File{os.Stderr}
 	for name, cmd := range map[string]*exec.Cmd{
+		"an open file":  kept,
 		"a variable":    rank(2, "KEPT=1"),
 		"a directory":   rank(2),
 		"an open flag":  s.rank(t, 2, "--mpi=auto", image, "--", "true"),
@@ -224,6 +227,47 @@ func TestJoinAlike(t *testing.T) {
 	for _, rank := range []*held{second, third} {
 		if code := rank.leave(); code != 0 {
 			t.Errorf("exit code %d", code)
+		}
+	}
+	s.clean(t, before)
+}
+
+// TestJoinOwnFiles: ranks whose command lines are the same have, where these name a file of each rank's own, what is in it.
+func TestJoinOwnFiles(t *testing.T) {
+	s := newStep(t)
+	before := s.steps()
+	for n := range 2 {
+		text := []byte(fmt.Sprintf("FROM=%d\n", n))
+		if err := os.WriteFile(filepath.Join(s.dir, fmt.Sprint("own.", n)), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct{ env, flag, script string }{
+		"a variable": {"DLRUN_ENV_FILE=/dev/fd/3", "--quiet", "echo FROM=$FROM"},
+		"a link":     {"A=b", "--env-file=own", "echo FROM=$FROM"},
+		"kept":       {"A=b", "--preserve-fds=1", "cat <&3"},
+	} {
+		s.step++
+		var ranks []*held
+		for n := range 2 {
+			link := filepath.Join(s.dir, "own")
+			own, err := os.Open(fmt.Sprint(link, ".", n))
+			if err := errors.Join(err, os.RemoveAll(link), os.Symlink(fmt.Sprint("own.", n), link)); err != nil {
+				t.Fatal(err)
+			}
+			cmd := s.rank(t, n, c.flag, s.image(), "--", "sh", "-c", c.script+"; read end || :")
+			cmd.Env, cmd.ExtraFiles = append(cmd.Env, c.env), []*os.File{own}
+			rank := s.holdCommand(t, cmd)
+			if want := fmt.Sprintf("FROM=%d", n); rank.line != want {
+				t.Errorf("%s: %q, want %q", name, rank.line, want)
+			}
+			ranks = append(ranks, rank)
+			_ = own.Close()
+		}
+		for _, rank := range ranks {
+			if code := rank.leave(); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
 		}
 	}
 	s.clean(t, before)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -63,8 +64,8 @@ func (f *runFlags) seat(img *layout.Image, plan *specs.Spec) (*runtime.Seat, err
 
 // alikeEnv returns the environment of s for ranks with the same command line: what each has from its own caller is a name
 // without a value. It is found by trying other values, and nil where more than these variables changes by that.
-func alikeEnv(s *specs.Spec, host spec.Host, describe func(spec.Host) (*specs.Spec, error)) []string {
-	if !prelude.FirstAlike() {
+func (f *runFlags) alikeEnv(s *specs.Spec, host spec.Host, describe func(spec.Host) (*specs.Spec, error)) []string {
+	if !prelude.FirstAlike() || f.readsOwnFiles() {
 		return nil
 	}
 	const other = "~"
@@ -95,6 +96,25 @@ func alikeEnv(s *specs.Spec, host spec.Host, describe func(spec.Host) (*specs.Sp
 		return nil
 	}
 	return env
+}
+
+// readsOwnFiles reports whether a file that the flags name may be another one for each process, as /dev/fd/3 is.
+func (f *runFlags) readsOwnFiles() bool {
+	files := slices.Clone(f.envFile)
+	if !slices.Contains([]string{"", "default", "unconfined"}, f.seccomp) {
+		files = append(files, f.seccomp)
+	}
+	return slices.ContainsFunc(files, func(name string) bool {
+		fi, err := os.Lstat(name)
+		if err != nil || !fi.Mode().IsRegular() {
+			return true
+		}
+		dir, err := filepath.Abs(filepath.Dir(name))
+		if err == nil {
+			dir, err = filepath.EvalSymlinks(dir)
+		}
+		return err != nil || slices.Contains([]string{"proc", "dev"}, strings.Split(dir, "/")[1])
+	})
 }
 
 // offer returns what the launcher of this rank offers an MPI program. To say it once, only the first node's first rank has an

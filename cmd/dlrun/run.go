@@ -116,7 +116,7 @@ func run(ctx context.Context, ref string, args []string, form form, o spec.Optio
 	f.speech.step("run %q in %s", s.Process.Args, s.Process.Cwd)
 	how.Scratch, how.Offer = scratch.Dir, offer(os.Environ(), seat != nil)
 	if seat != nil {
-		how.AlikeEnv = alikeEnv(s, host, describe)
+		how.AlikeEnv = f.alikeEnv(s, host, describe)
 		return seat.Start(s, scratch, how)
 	}
 	return runtime.Run(s, how)

@@ -18,7 +18,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 // Variables that every rank of a step has for itself.
@@ -65,6 +64,17 @@ static bool put_file(struct card *c, const char *path)
 	return true;
 }
 
+// The files that the command may keep are those that are open, above 2 (cmd/dlrun/fds.go).
+static uint64_t open_files(void)
+{
+	const char *pmi = getenv("PMI_FD");
+	uint64_t open = pmi && fcntl(atoi(pmi), F_GETFD) == 0;
+	for (int fd = 3; fd < 64; fd++)
+		if (fcntl(fd, F_GETFD) == 0) // not one that is closed by the exec, as our own are
+			open |= (uint64_t)1 << fd;
+	return open;
+}
+
 static bool fill(struct card *c, int argc, char **argv)
 {
 	static const char *const places[] = {".", "/", "/proc/self/exe", "/proc/self/ns/mnt", "/proc/self/ns/pid", "/proc/self/ns/net",
@@ -84,7 +94,7 @@ static bool fill(struct card *c, int argc, char **argv)
 	for (size_t i = 0; i < sizeof places / sizeof *places; i++)
 		if (!put_file(c, places[i]))
 			return false;
-	uint64_t is[] = {mask, geteuid(), getegid(), n};
+	uint64_t is[] = {mask, geteuid(), getegid(), n, open_files()};
 	put(c, is, sizeof is);
 	put(c, groups, n * sizeof *groups);
 	for (char **e = environ; *e; e++) {
@@ -102,7 +112,8 @@ static bool may_be_alike(int argc, char **argv)
 	for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
 		if (!strncmp(argv[i], "--mpi", 5) || !strncmp(argv[i], "--join", 6) || strstr(argv[i], "/dev/") || strstr(argv[i], "/proc/"))
 			return false;
-	return !getenv("DLRUN_MPI") && !getenv("DLRUN_JOIN") && !getenv("OMPI_COMM_WORLD_LOCAL_SIZE") && !getenv("MPI_LOCALNRANKS");
+	const char *make = getenv("MAKEFLAGS"); // its job server may be an open file of any number
+	return (!make || !strstr(make, "--jobserver")) && !getenv("DLRUN_MPI") && !getenv("DLRUN_JOIN") && !getenv("OMPI_COMM_WORLD_LOCAL_SIZE") && !getenv("MPI_LOCALNRANKS");
 }
 
 static const char *rank(void)
@@ -141,15 +152,45 @@ static bool take_claim(char *claim, size_t room)
 	if (!dot)
 		return false;
 	snprintf(dot + 1, room - (dot + 1 - claim), "%s", rank());
+	char *name = strrchr(claim, '/');
+	if (!name)
+		return false;
 	// A dead one is left to those who know how to remove it (rendezvous.Take).
-	prelude.share.fd[SHARE_CLAIM] = publish_at(claim);
+	*name = 0;
+	prelude.share.fd[SHARE_CLAIM] = publish_at(claim, name + 1);
+	*name = '/';
 	return prelude.share.fd[SHARE_CLAIM] >= 0;
+}
+
+// What lies in the file of SHARE_LETTER: the name of the socket SHARE_ALIKE (PATH bytes), the length of the card (uint64), the
+// card, the letter. It stays mapped.
+static struct {
+	char alike[PATH];
+	struct card card;
+	size_t letter; // where it begins
+} file;
+
+static void alike_read(void)
+{
+	struct stat st;
+	uint64_t n;
+	if (file.letter || fstat(prelude.share.fd[SHARE_LETTER], &st) || st.st_size < (off_t)(PATH + sizeof n))
+		return;
+	char *all = mmap(NULL, st.st_size, PROT_READ, MAP_SHARED, prelude.share.fd[SHARE_LETTER], 0);
+	if (all == MAP_FAILED)
+		return;
+	memcpy(file.alike, all, PATH - 1);
+	memcpy(&n, all + PATH, sizeof n);
+	if (n > st.st_size - PATH - sizeof n)
+		return;
+	file.card = (struct card){all + PATH + sizeof n, n};
+	file.letter = PATH + sizeof n + n;
 }
 
 static void take(const struct order *o, const int *fds)
 {
 	memcpy(prelude.share.fd, fds, sizeof prelude.share.fd);
-	share_name(o->text);
+	share_name(o);
 	alike_begins();
 }
 
@@ -169,30 +210,29 @@ static void refuse(void)
 
 // alike_join returns whether this rank is in a container that one which is alike has made, and is to be run by its letter. Else,
 // where prelude.alike is a socket, it is the first of its kind.
-bool alike_join(int argc, char **argv)
+bool alike_join(int argc, char **argv, const sigset_t *callers)
 {
-	char dir[64], path[108], why[WHY];
+	char dir[64], name[64], path[PATH], why[WHY];
 	if (!may_be_alike(argc, argv) || !rank() || !have_directory(dir, sizeof dir) || !fill(&prelude.card, argc, argv))
 		return false;
-	snprintf(path, sizeof path, "%s/alike.%016" PRIx64, dir, hash(&prelude.card));
+	snprintf(name, sizeof name, "alike.%016" PRIx64, hash(&prelude.card));
+	snprintf(path, sizeof path, "%s/%s", dir, name);
 	for (int i = 0; i < 10; i++) {
 		struct order o;
 		int fds[SHARE_FILES];
-		enum answer a = share_ask(path, prelude.card.text, prelude.card.n, &o, fds, why);
+		enum answer a = share_ask(path, prelude.card.text, prelude.card.n, callers, &o, fds, why);
 		if (a == ANSWER_OK) {
 			take(&o, fds);
-			if (prelude.share.fd[SHARE_LETTER] >= 0 && take_claim(prelude.share.claim, sizeof prelude.share.claim))
+			if (file.letter && take_claim(prelude.share.claim, sizeof prelude.share.claim))
 				return true;
 			refuse();
 			return false;
 		}
 		if (a != ANSWER_ERROR || (errno != ENOENT && errno != ECONNREFUSED))
 			return false;
-		if (errno == ECONNREFUSED && i < 5)
-			usleep(1000); // it has a name, and is about to listen
-		else if (errno == ECONNREFUSED)
-			unlink(path); // it is dead; where it was not after all, those who come from now on begin anew
-		else if ((prelude.alike = publish_at(path)) >= 0) {
+		if (errno == ECONNREFUSED)
+			unlink(path); // it is dead; where another has that name since, those who come from now on begin anew
+		else if ((prelude.alike = publish_at(dir, name)) >= 0) {
 			snprintf(prelude.share.alike, sizeof prelude.share.alike, "%s", path);
 			return false;
 		}
@@ -203,14 +243,13 @@ bool alike_join(int argc, char **argv)
 // alike_begins: there is a letter, so others can be answered.
 void alike_begins(void)
 {
-	struct sockaddr_un at = {0};
-	socklen_t size = sizeof at - 1;
+	alike_read();
 	if (prelude.share.fd[SHARE_ALIKE] < 0) {
 		prelude.share.fd[SHARE_ALIKE] = prelude.alike;
 		prelude.alike = -1;
 	}
-	if (prelude.share.fd[SHARE_ALIKE] >= 0 && !getsockname(prelude.share.fd[SHARE_ALIKE], (struct sockaddr *)&at, &size))
-		snprintf(prelude.share.alike, sizeof prelude.share.alike, "%s", at.sun_path);
+	alike_ends(); // it is the first of another kind, and has joined
+	snprintf(prelude.share.alike, sizeof prelude.share.alike, "%s", file.alike);
 }
 
 // alike_ends: the first of its kind has no letter for others, who go their own way.
@@ -218,35 +257,19 @@ void alike_ends(void)
 {
 	if (prelude.alike < 0)
 		return;
-	struct sockaddr_un at = {0};
-	socklen_t size = sizeof at - 1;
-	if (!getsockname(prelude.alike, (struct sockaddr *)&at, &size))
-		unlink(at.sun_path);
+	unlink(prelude.share.alike);
+	prelude.share.alike[0] = 0;
 	close(prelude.alike);
 	prelude.alike = -1;
 }
 
-// alike_card is the card of those whom the letter is for: in the letter's file, after its length (uint64).
-struct card alike_card(void)
-{
-	static struct card card;
-	struct stat st;
-	if (card.text || prelude.share.fd[SHARE_LETTER] < 0 || fstat(prelude.share.fd[SHARE_LETTER], &st))
-		return card;
-	void *file = mmap(NULL, st.st_size, PROT_READ, MAP_SHARED, prelude.share.fd[SHARE_LETTER], 0);
-	uint64_t n;
-	if (file == MAP_FAILED || st.st_size < (off_t)sizeof n)
-		return card;
-	memcpy(&n, file, sizeof n);
-	if (n <= st.st_size - sizeof n)
-		card = (struct card){(char *)file + sizeof n, n};
-	return card;
-}
+// alike_card is the card of those whom the letter is for.
+struct card alike_card(void) { return file.card; }
 
 // alike_letter reads the letter as it is for this rank.
 struct letter alike_letter(void)
 {
-	struct letter l = read_letter(prelude.share.fd[SHARE_LETTER], sizeof(uint64_t) + alike_card().n);
+	struct letter l = read_letter(prelude.share.fd[SHARE_LETTER], file.letter);
 	l.ignored = prelude.ignored;
 	l.blocked = prelude.blocked;
 	for (char **e = l.env; *e; e++)

@@ -127,9 +127,9 @@ int connect_to(const char *path, int flags)
 	return s;
 }
 
-// share_ask connects to socket, says what is to be said, and waits for the answer. fds has room for SHARE_FILES and is filled
+// share_ask connects to socket, says what is to be said, and waits for the answer, with the signal mask unless that is NULL. fds has room for SHARE_FILES and is filled
 // where the answer is ANSWER_OK; why has room for WHY and is filled where it is ANSWER_UNTRUSTED, errno where it is ANSWER_ERROR.
-enum answer share_ask(const char *socket, const void *say, size_t n, struct order *o, int *fds, char *why)
+enum answer share_ask(const char *socket, const void *say, size_t n, const sigset_t *mask, struct order *o, int *fds, char *why)
 {
 	for (int i = 0; i < SHARE_FILES; i++)
 		fds[i] = -1;
@@ -138,7 +138,12 @@ enum answer share_ask(const char *socket, const void *say, size_t n, struct orde
 		return ANSWER_ERROR;
 	struct ucred who = {.uid = -1};
 	int got[SHARE_FILES], files = 0;
-	ssize_t received = send(s, say, n, MSG_NOSIGNAL) < 0 ? -1 : receive_order(s, o, got, SHARE_FILES, &who, 0);
+	int received = send(s, say, n, MSG_NOSIGNAL) < 0 ? -1 : 0;
+	struct pollfd p = {.fd = s, .events = POLLIN};
+	while (!received && mask && ppoll(&p, 1, NULL, mask) < 0 && errno == EINTR)
+		; // what ends a process ends this one here, where it holds nothing
+	if (!received)
+		received = receive_order(s, o, got, SHARE_FILES, &who, 0);
 	enum answer a = received > 0 ? ANSWER_OK : ANSWER_GONE;
 	for (int i = 0; i < SHARE_FILES && received > 0; i++)
 		if (o->flags >> i & 1 && files < SHARE_FILES && got[files] >= 0)

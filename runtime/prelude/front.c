@@ -195,6 +195,10 @@ static bool take_orders(void)
 		for (int i = 0; i < 3; i++)
 			close(fds[i]);
 	}
+	if (got < 0 && errno == EMFILE) {
+		share_name(&o); // the claim is to be removed
+		give_up("cannot take over what to run");
+	}
 	if (got < 0) {
 		close(prelude.control);
 		prelude.control = -1;

@@ -126,7 +126,7 @@ func Ask(socket, key string) (Files, error) {
 	var o C.struct_order
 	var fds [shareFiles]C.int
 	var why [C.WHY]C.char
-	switch answer, err := C.share_ask(path, unsafe.Pointer(say), C.size_t(len(key)), &o, &fds[0], &why[0]); answer {
+	switch answer, err := C.share_ask(path, unsafe.Pointer(say), C.size_t(len(key)), nil, &o, &fds[0], &why[0]); answer {
 	case C.ANSWER_GONE:
 		return nil, ErrGone
 	case C.ANSWER_UNTRUSTED:
@@ -158,7 +158,8 @@ func AlikeLetter(letter []byte) []byte {
 		return nil
 	}
 	card := C.GoBytes(unsafe.Pointer(C.prelude.card.text), C.int(C.prelude.card.n))
-	return append(append(binary.NativeEndian.AppendUint64(nil, uint64(len(card))), card...), letter...)
+	name := C.GoBytes(unsafe.Pointer(&C.prelude.share.alike), C.PATH)
+	return append(append(binary.NativeEndian.AppendUint64(name, uint64(len(card))), card...), letter...)
 }
 
 // FirstAlike reports whether ranks that are alike wait for this one.

@@ -147,11 +147,11 @@ static void __attribute__((constructor)) start(int argc, char **argv)
 
 	have_standard_files();
 	prelude.tty = terminal_of_caller();
-	prelude.waits = prelude_waits(argc, argv);
-	bool joined = prelude.waits && prelude.tty < 0 && alike_join(argc, argv);
 	struct front f = {0};
 	sigset_t set;
 	take_signals(&set, &f.callers);
+	prelude.waits = prelude_waits(argc, argv);
+	bool joined = prelude.waits && prelude.tty < 0 && alike_join(argc, argv, &f.callers);
 
 	int peers[2];
 	prelude.shared = mmap(NULL, sizeof *prelude.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

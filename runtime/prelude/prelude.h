@@ -56,12 +56,12 @@ enum answer {
 	ANSWER_UNTRUSTED,
 	ANSWER_ERROR,     // of the connection: ENOENT where there is nobody of that name, ECONNREFUSED where nobody listens any more
 };
-enum { WHY = 128 };
+enum { WHY = 128, PATH = 108 }; // bytes of a reason, and of the path of a socket
 
 struct share {
 	int fd[SHARE_FILES]; // -1: absent
-	char socket[108], claim[108], key[64];
-	char alike[108]; // the name of the socket SHARE_ALIKE, "" for none
+	char socket[PATH], claim[PATH], key[64];
+	char alike[PATH]; // the name of the socket SHARE_ALIKE, "" for none
 };
 
 // The steps into the namespaces, named by prelude.go where one of them fails.
@@ -149,16 +149,16 @@ void enter_command(int argc, char **argv) __attribute__((noreturn));
 void join_run(const struct front *f, int letter) __attribute__((noreturn));
 int receive_order(int from, struct order *o, int *fds, int room, struct ucred *who, int flags);
 int connect_to(const char *path, int flags);
-int publish_at(const char *path);
-enum answer share_ask(const char *socket, const void *say, size_t n, struct order *o, int *fds, char *why);
-bool alike_join(int argc, char **argv);
+int publish_at(const char *dir, const char *name);
+enum answer share_ask(const char *socket, const void *say, size_t n, const sigset_t *mask, struct order *o, int *fds, char *why);
+bool alike_join(int argc, char **argv, const sigset_t *callers);
 void alike_begins(void);
 void alike_ends(void);
 struct card alike_card(void);
 struct letter alike_letter(void);
 const char *rank_variable(int i);
 void share_take(const struct order *o, const int *fds, int n);
-void share_name(const char *text);
+void share_name(const struct order *o);
 bool share_is_complete(void);
 void share_serve(void);
 bool share_leave(void);

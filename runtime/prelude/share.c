@@ -24,7 +24,7 @@ enum { PATIENCE_MS = 100, BACKLOG = 4096 };
 #define share (prelude.share)
 
 // receive_order takes one order with its files, and says in who, unless that is NULL, whose it is: 1, 0 when there is none,
-// -1 when there will be none.
+// -1 when there will be none, or this process has no room for its files (errno is EMFILE).
 int receive_order(int from, struct order *o, int *fds, int room, struct ucred *who, int flags)
 {
 	union {
@@ -54,20 +54,21 @@ int receive_order(int from, struct order *o, int *fds, int room, struct ucred *w
 				close(fd);
 		}
 	}
-	if (n >= ORDER_HEAD) {
+	if (n >= ORDER_HEAD && !(h.msg_flags & MSG_CTRUNC)) {
 		o->text[sizeof o->text - 1] = 0;
 		return 1;
 	}
 	for (int i = 0; i < room; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
+	errno = n >= ORDER_HEAD ? EMFILE : 0;
 	return -1;
 }
 
-static const char *copy_word(char *to, size_t room, const char *from)
+static const char *copy_word(char *to, size_t room, const char *from, const char *end)
 {
-	snprintf(to, room, "%s", from);
-	return from + strlen(from) + 1;
+	snprintf(to, room, "%s", from < end ? from : "");
+	return from < end ? from + strlen(from) + 1 : end;
 }
 
 // share_take adds what an order brings to what is there.
@@ -76,33 +77,39 @@ void share_take(const struct order *o, const int *fds, int n)
 	for (int i = 0, next = 0; i < SHARE_FILES && next < n; i++)
 		if (o->flags >> i & 1)
 			share.fd[i] = fds[next++];
-	share_name(o->text);
+	share_name(o);
 	if (share.fd[SHARE_LETTER] >= 0)
 		alike_begins();
 }
 
-// share_name takes SOCKET NUL CLAIM NUL KEY NUL.
-void share_name(const char *text)
+// share_name takes the text of an order.
+void share_name(const struct order *o)
 {
+	const char *text = o->text, *end = o->text + sizeof o->text;
 	if (!text[0])
 		return;
-	text = copy_word(share.socket, sizeof share.socket, text);
-	text = copy_word(share.claim, sizeof share.claim, text);
-	copy_word(share.key, sizeof share.key, text);
+	text = copy_word(share.socket, sizeof share.socket, text, end);
+	text = copy_word(share.claim, sizeof share.claim, text, end);
+	copy_word(share.key, sizeof share.key, text, end);
 }
 
-// publish_at makes a socket that listens at path, which fails with EADDRINUSE where there is something.
-int publish_at(const char *path)
+// publish_at makes a socket that listens at dir/name, or fails with EEXIST. As in package rendezvous, it listens before it has
+// its name: nobody takes it for a dead one.
+int publish_at(const char *dir, const char *name)
 {
-	struct sockaddr_un at = {.sun_family = AF_UNIX};
+	char path[PATH];
+	struct sockaddr_un early = {.sun_family = AF_UNIX};
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	snprintf(early.sun_path, sizeof early.sun_path, "%s/new-%d", dir, getpid());
+	unlink(early.sun_path); // of a process that had this number and was killed
 	int s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (s < 0 || strlen(path) >= sizeof at.sun_path)
+	if (s < 0)
 		return -1;
-	strcpy(at.sun_path, path);
-	if (bind(s, (struct sockaddr *)&at, sizeof at) || listen(s, BACKLOG)) {
-		int err = errno;
+	int failed = bind(s, (struct sockaddr *)&early, sizeof early) || listen(s, BACKLOG) || link(early.sun_path, path) ? errno : 0;
+	unlink(early.sun_path);
+	if (failed) {
 		close(s);
-		errno = err;
+		errno = failed;
 		return -1;
 	}
 	return s;
@@ -172,18 +179,35 @@ static void let_in(int client, bool alike)
 	sendmsg(client, &h, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+// accept_one returns whoever asks next, or -1. Where there is no room for an open file it makes some, or gives up the socket,
+// which would be ready for ever: those who ask go their own way.
+static int accept_one(int *listener)
+{
+	for (;;) {
+		wait_for_looking(0);
+		int client = accept4(*listener, NULL, NULL, SOCK_CLOEXEC);
+		if (client >= 0 || (errno != EMFILE && errno != ENFILE))
+			return client;
+		if (!n_looking) {
+			close(*listener);
+			*listener = -1;
+			return -1;
+		}
+		close(looking[--n_looking]);
+	}
+}
+
 // Answers all who wait and say what is expected. Whoever is refused sees the end of the connection.
-static void serve(int listener, const void *expected, size_t n, bool alike)
+static void serve(int *listener, const void *expected, size_t n, bool alike)
 {
 	int client;
-	char *said = n ? malloc(n + 1) : NULL; // one more, to see what is too long
-	while (said && (client = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+	char *said = malloc(n + 1); // one more, to see what is too long
+	while (said && *listener >= 0 && (client = accept_one(listener)) >= 0) {
 		struct pollfd p = {.fd = client, .events = POLLIN};
-		bool welcome = is_ours(client) && poll(&p, 1, PATIENCE_MS) > 0 && recv(client, said, n + 1, MSG_DONTWAIT) == (ssize_t)n &&
+		bool welcome = n && is_ours(client) && poll(&p, 1, PATIENCE_MS) > 0 && recv(client, said, n + 1, MSG_DONTWAIT) == (ssize_t)n &&
 		               !memcmp(said, expected, n);
 		if (welcome)
 			let_in(client, alike);
-		wait_for_looking(0);
 		if (welcome && n_looking < sizeof looking / sizeof *looking)
 			looking[n_looking++] = client;
 		else
@@ -195,9 +219,9 @@ static void serve(int listener, const void *expected, size_t n, bool alike)
 void share_serve(void)
 {
 	struct card card = alike_card();
-	serve(share.fd[SHARE_LISTEN], share.key, strlen(share.key), false);
-	if (share.fd[SHARE_ALIKE] >= 0)
-		serve(share.fd[SHARE_ALIKE], card.text, card.n, true);
+	serve(&share.fd[SHARE_LISTEN], share.key, strlen(share.key), false);
+	// Who has no claim cannot tell the others how theirs are called.
+	serve(&share.fd[SHARE_ALIKE], card.text, share.claim[0] ? card.n : 0, true);
 }
 
 // share_leave returns whether nobody is left: true once, for one of those who leave at the same time. The container has
@@ -221,7 +245,8 @@ bool share_leave(void)
 			unlink(share.alike);
 	}
 	close(share.fd[SHARE_LISTEN]);
-	share.fd[SHARE_LISTEN] = -1;
+	close(share.fd[SHARE_ALIKE]); // whoever waits there waits for nobody
+	share.fd[SHARE_LISTEN] = share.fd[SHARE_ALIKE] = -1;
 	return last;
 }
 
