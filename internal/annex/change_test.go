@@ -326,16 +326,20 @@ func TestNoDataset(t *testing.T) {
 // TestSmallToGit: of an image whose every file is annexed the small ones come into git, locked or not.
 func TestSmallToGit(t *testing.T) {
 	l := newLab(t, "git", "git-annex")
-	d := l.dataset("ds")
-	for name, size := range map[string]int{"manifest.json": 200, "id.json": 900, "aa/layer.tar": 100_000, "aa/VERSION": 3, "gone": 50} {
-		l.write("ds/image/"+name, strings.Repeat("x", size))
+	begin := func(ds string) *annex.Change {
+		d := l.dataset(ds)
+		for name, size := range map[string]int{"manifest.json": 200, "id.json": 900, "aa/layer.tar": 100_000, "aa/VERSION": 3, "gone": 50} {
+			l.write(ds+"/image/"+name, strings.Repeat("x", size))
+		}
+		l.run(ds, "git", "annex", "add", "-q", "--force-large", "image")
+		l.run(ds, "git", "annex", "unlock", "-q", "image/id.json")
+		l.run(ds, "git", "commit", "-q", "-m", "image")
+		l.run(ds, "git", "annex", "drop", "-q", "--force", "image/gone")
+		c, err := d.Begin(t.Context(), "image")
+		must(t, err)
+		return c
 	}
-	l.run("ds", "git", "annex", "add", "-q", "--force-large", "image")
-	l.run("ds", "git", "annex", "unlock", "-q", "image/id.json")
-	l.run("ds", "git", "commit", "-q", "-m", "image")
-	l.run("ds", "git", "annex", "drop", "-q", "--force", "image/gone")
-	c, err := d.Begin(t.Context(), "image")
-	must(t, err)
+	c := begin("ds")
 	n, err := c.SmallToGit(t.Context())
 	if err != nil || n != 3 {
 		t.Errorf("%d files moved, %v; want 3", n, err)
@@ -353,16 +357,14 @@ func TestSmallToGit(t *testing.T) {
 	}
 
 	// Undone where the commit does not come about.
-	l.run("ds", "git", "reset", "-q", "--hard", "HEAD~1")
-	c, err = d.Begin(t.Context(), "image")
-	must(t, err)
+	c = begin("undone")
 	_, err = c.SmallToGit(t.Context())
 	must(t, err)
 	must(t, c.Undo(t.Context()))
-	if status := l.out("ds", "git", "status", "--porcelain"); status != "" {
+	if status := l.out("undone", "git", "status", "--porcelain"); status != "" {
 		t.Errorf("git status after Undo: %s", status)
 	}
-	if got := l.out("ds", "cat", "image/manifest.json", "image/id.json"); got != strings.Repeat("x", 1100) {
+	if got := l.out("undone", "cat", "image/manifest.json", "image/id.json"); got != strings.Repeat("x", 1100) {
 		t.Errorf("content after Undo: %q", got)
 	}
 }
