@@ -8,25 +8,12 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	client "github.com/dlrun/dlrun/layout/registry"
-	"github.com/dlrun/dlrun/test/internal/image"
 	"github.com/dlrun/dlrun/test/internal/registry"
 )
 
 // TestPublic: who needs no token, and that no password is used where none may be.
 func TestPublic(t *testing.T) {
-	tiny, err := image.Get(t.Context(), "tiny")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, err := registry.Start(t.Context(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Close)
-	pushed, err := registry.Push(t.Context(), server.Addr, "lab/tiny", "1.0", tiny, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	server, pushed := tinyRegistry(t, false)
 	front, err := registry.NewFront(server.Addr, registry.FrontOptions{Username: "me", Password: "secret"})
 	if err != nil {
 		t.Fatal(err)

@@ -18,8 +18,9 @@ import (
 	"github.com/dlrun/dlrun/test/internal/registry"
 )
 
-// TestClient asks a real registry, plain and behind a token server.
-func TestClient(t *testing.T) {
+// tinyRegistry starts a registry that has the image tiny as lab/tiny:1.0, in Docker's media types or in OCI's.
+func tinyRegistry(t *testing.T, docker bool) (*registry.Server, registry.Pushed) {
+	t.Helper()
 	tiny, err := image.Get(t.Context(), "tiny")
 	if err != nil {
 		t.Fatal(err)
@@ -29,10 +30,16 @@ func TestClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	pushed, err := registry.Push(t.Context(), server.Addr, "lab/tiny", "1.0", tiny, true)
+	pushed, err := registry.Push(t.Context(), server.Addr, "lab/tiny", "1.0", tiny, docker)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return server, pushed
+}
+
+// TestClient asks a real registry, plain and behind a token server.
+func TestClient(t *testing.T) {
+	server, pushed := tinyRegistry(t, true)
 	front, err := registry.NewFront(server.Addr, registry.FrontOptions{Life: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -215,12 +216,6 @@ func slurmstepd(t *testing.T, d *desk, pid int) io.Writer {
 	return in
 }
 
-func asExit(err error, exit **exec.ExitError) bool {
-	e, ok := err.(*exec.ExitError)
-	*exit = e
-	return ok
-}
-
 // TestSignalsEarly sends TERM while dlrun starts: exit code 143 at any moment, and nothing is left.
 func TestSignalsEarly(t *testing.T) {
 	d := newDesk(t)
@@ -237,7 +232,7 @@ func TestSignalsEarly(t *testing.T) {
 		_ = cmd.Process.Signal(unix.SIGTERM)
 		err := cmd.Wait()
 		var exit *exec.ExitError
-		if !asExit(err, &exit) || exit.Sys().(syscall.WaitStatus).ExitStatus() != 143 && exit.Sys().(syscall.WaitStatus).Signal() != unix.SIGTERM {
+		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).ExitStatus() != 143 && exit.Sys().(syscall.WaitStatus).Signal() != unix.SIGTERM {
 			t.Errorf("round %d: %v", i, err)
 		}
 		if left := marker.living(); len(left) > 0 {

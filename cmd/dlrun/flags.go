@@ -163,6 +163,11 @@ func alias(fs *pflag.FlagSet, name, other, shorthand string) {
 	fs.AddFlag(&f)
 }
 
+// ownProfile reports whether --seccomp names a file.
+func (f *runFlags) ownProfile() bool {
+	return !slices.Contains([]string{"", "default", "unconfined"}, f.seccomp)
+}
+
 // options reads what the flags name and returns the room's own options.
 func (f *runFlags) options(fs *pflag.FlagSet) (spec.Options, error) {
 	o := f.run
@@ -190,7 +195,7 @@ func (f *runFlags) options(fs *pflag.FlagSet) (spec.Options, error) {
 		o.EnvFiles = append(o.EnvFiles, file)
 	}
 	o.Seccomp = spec.File{Name: f.seccomp}
-	if !slices.Contains([]string{"", "default", "unconfined"}, f.seccomp) {
+	if f.ownProfile() {
 		file, err := readFile(f.seccomp)
 		if err != nil {
 			return o, fmt.Errorf("--seccomp: %w", err)

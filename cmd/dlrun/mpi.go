@@ -101,7 +101,7 @@ func (f *runFlags) alikeEnv(s *specs.Spec, host spec.Host, describe func(spec.Ho
 // readsOwnFiles reports whether a file that the flags name may be another one for each process, as /dev/fd/3 is.
 func (f *runFlags) readsOwnFiles() bool {
 	files := slices.Clone(f.envFile)
-	if !slices.Contains([]string{"", "default", "unconfined"}, f.seccomp) {
+	if f.ownProfile() {
 		files = append(files, f.seccomp)
 	}
 	return slices.ContainsFunc(files, func(name string) bool {

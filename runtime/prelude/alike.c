@@ -146,8 +146,6 @@ static uint64_t hash(const struct card *c)
 // Of several runs of one rank at a time only one takes part. Whoever answers has a claim of its own, HASH.RANK.
 static bool take_claim(char *claim, size_t room)
 {
-	if (!*claim)
-		return true;
 	char *dot = strrchr(claim, '.');
 	if (!dot)
 		return false;
@@ -206,6 +204,7 @@ static void refuse(void)
 		prelude.share.fd[i] = -1;
 	}
 	prelude.share.socket[0] = prelude.share.alike[0] = 0;
+	memset(&file, 0, sizeof file);
 }
 
 // alike_join returns whether this rank is in a container that one which is alike has made, and is to be run by its letter. Else,
