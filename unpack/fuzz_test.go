@@ -197,31 +197,35 @@ func conflicting(layers [][]byte) bool {
 				}
 			}
 		}
-		type way struct{ link, target string }
+		type way struct {
+			links  []string
+			target string
+		}
 		var ways []way // where links of lower layers lead, by way of each other too
 		for link, target := range links {
-			ways = append(ways, way{link, leads(link, target)})
+			ways = append(ways, way{[]string{link}, leads(link, target)})
 		}
 		for i := 0; i < len(ways) && i < 1000; i++ {
 			for link, target := range links {
 				if below, through := strings.CutPrefix(ways[i].target+"/", link+"/"); through {
-					ways = append(ways, way{ways[i].link, filepath.Join(leads(link, target), below)})
+					ways = append(ways, way{append(slices.Clone(ways[i].links), link), filepath.Join(leads(link, target), below)})
 				}
 			}
 		}
 		for _, w := range ways {
-			link, target := w.link, w.target
-			for _, n := range names {
-				below, through := strings.CutPrefix(n, link+"/")
+			replaced := slices.ContainsFunc(w.links, func(link string) bool {
 				onTheWay := func(f string) bool { return strings.HasPrefix(link, f+"/") }
-				if through && (slices.Contains(names, link) || slices.ContainsFunc(files, onTheWay)) {
-					return true
-				}
-				if through && slices.Contains(names, filepath.Join(target, below)) {
+				return slices.Contains(names, link) || slices.ContainsFunc(files, onTheWay)
+			})
+			for _, n := range names {
+				below, through := strings.CutPrefix(n, w.links[0]+"/")
+				at := filepath.Join(w.target, below)
+				inItsWay := func(link string) bool { return strings.HasPrefix(link+"/", at+"/") }
+				if through && (replaced || slices.Contains(names, at) || slices.ContainsFunc(w.links, inItsWay)) {
 					return true
 				}
 				for _, f := range files {
-					if at := filepath.Join(target, below); through && f != n && (strings.HasPrefix(at+"/", f+"/") || strings.HasPrefix(f+"/", at+"/")) {
+					if through && f != n && (strings.HasPrefix(at+"/", f+"/") || strings.HasPrefix(f+"/", at+"/")) {
 						return true
 					}
 				}
