@@ -35,7 +35,8 @@ demo:
 	@$(MAKE) --no-print-directory build
 	@test/demo.sh
 
-test: deps-test lint unit sessions oldkernel corpus faults-short
+# What needs Go alone comes first, so that it runs where packages are missing, which the next part names.
+test: lint unit corpus deps-test sessions oldkernel faults-short
 
 lint:
 	@out=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
@@ -56,7 +57,7 @@ oldkernel: build deps-test
 	  -run '^(TestSessions|TestEnd|TestSignalsOnce|TestTerminal|TestJobControl|TestJoin.*)$$/^(dlrun-nosub|[^d].*)$$'
 
 # Odd and hostile images, on the binary as the sessions are.
-corpus: build deps-test
+corpus: build
 	$(GOTEST) -count=1 -timeout=15m ./test/corpus
 
 # Broken on purpose: a few tries of each fault; or many, which takes an hour and puts the table into the document.

@@ -454,16 +454,22 @@ func TestJoinUsers(t *testing.T) {
 func TestJoinLaunchers(t *testing.T) {
 	s := newStep(t)
 	before := s.steps()
-	makefile := "all: a b c d\na b c d: ; @dlrun $(JOIN) $(TINY) -- sh -c 'readlink /proc/self/ns/user; sleep 0.5'\n"
-	if err := os.WriteFile(filepath.Join(s.dir, "Makefile"), []byte(makefile), 0o644); err != nil {
-		t.Fatal(err)
+	for name, text := range map[string]string{
+		"Makefile": "all: a b c d\na b c d: ; @dlrun $(JOIN) $(TINY) -- sh meet.sh\n",
+		// All four are there at a time: later namespaces may have the same number.
+		"meet.sh": "readlink /proc/self/ns/user; : >met.$$; n=0; until test $(ls met.* | wc -l) = 4 || test $((n += 1)) = 600; do sleep 0.05; done\n",
+	} {
+		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for name, script := range map[string]string{
-		"xargs": `seq 4 | xargs -P4 -I@ dlrun $JOIN $TINY -- sh -c 'readlink /proc/self/ns/user; sleep 0.5'`,
+		"xargs": `seq 4 | xargs -P4 -I@ dlrun $JOIN $TINY -- sh meet.sh`,
 		"make":  `make --silent -j4 JOIN=$JOIN`,
-		"shell": `for i in 1 2 3 4; do dlrun $JOIN $TINY -- sh -c 'readlink /proc/self/ns/user; sleep 0.5' & done; wait`,
+		"shell": `for i in 1 2 3 4; do dlrun $JOIN $TINY -- sh meet.sh & done; wait`,
 	} {
 		for join, want := range map[string]int{"--join": 1, "--mpi=auto": 4} {
+			run(t, s.command(t, "sh", "-c", "rm -f met.*"))
 			cmd := s.command(t, "sh", "-c", script)
 			cmd.Env = append(slices.Clone(s.env), "JOIN="+join)
 			cmd.SysProcAttr.Setsid = true
