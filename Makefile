@@ -20,6 +20,8 @@ build: deps-build
 	@mkdir -p bin
 	$(STATIC) -o bin/dlrun ./cmd/dlrun
 	@test/static.sh bin/dlrun
+	@rm -rf bin/share
+	@$(GO) run -tags "$(TAGS) man" -ldflags '-X main.version=$(VERSION)' ./cmd/dlrun help bin/share
 
 deps:
 	@test/deps.sh install build test
@@ -42,6 +44,7 @@ lint:
 	@out=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	  test -z "$$out" || { echo "gofmt -w $$out" >&2; exit 1; }
 	$(GO) vet -tags "$(TAGS)" ./...
+	$(GO) vet -tags "$(TAGS) man" ./cmd/dlrun
 	$(LINT) ./...
 
 unit: deps-build
@@ -86,6 +89,7 @@ install:
 	@test -x bin/dlrun || { echo "bin/dlrun is missing: make build" >&2; exit 1; }
 	install -D -m 755 bin/dlrun $(DESTDIR)$(PREFIX)/bin/dlrun
 	ln -sf dlrun $(DESTDIR)$(PREFIX)/bin/git-annex-remote-dlrun
+	for f in $$(cd bin/share && find . -type f); do install -D -m 644 bin/share/$$f $(DESTDIR)$(PREFIX)/share/$$f || exit 1; done
 
 clean:
 	rm -rf bin

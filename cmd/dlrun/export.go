@@ -35,7 +35,7 @@ func newExport() *cobra.Command {
 		Long:  aboutExport,
 		Args:  cobra.ExactArgs(2),
 
-		Annotations: plainExit, DisableFlagsInUseLine: true,
+		DisableFlagsInUseLine: true,
 		RunE: func(c *cobra.Command, args []string) error {
 			img, done, err := look.open(c, args[0], true)
 			if err != nil {

@@ -59,6 +59,7 @@ func newForm(form form, use, short string) *cobra.Command {
 		Short: short,
 		Args:  cobra.ArbitraryArgs,
 
+		Annotations:           map[string]string{exitKey: runExit},
 		DisableFlagsInUseLine: true,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {

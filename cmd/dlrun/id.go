@@ -14,7 +14,7 @@ func newID() *cobra.Command {
 		Short: "Print the image id: the digest of the config, as docker and podman show it",
 		Args:  cobra.ExactArgs(1),
 
-		Annotations: plainExit, DisableFlagsInUseLine: true,
+		DisableFlagsInUseLine: true,
 		RunE: func(c *cobra.Command, args []string) error {
 			img, done, err := look.open(c, args[0], false)
 			if err != nil {

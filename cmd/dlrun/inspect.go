@@ -26,7 +26,7 @@ func newInspect() *cobra.Command {
 		Short: "Tell what an image is: digests, platform, config, layers, and which of them are here",
 		Args:  cobra.ExactArgs(1),
 
-		Annotations: plainExit, DisableFlagsInUseLine: true,
+		DisableFlagsInUseLine: true,
 		RunE: func(c *cobra.Command, args []string) error {
 			img, done, err := look.open(c, args[0], false)
 			if err != nil {

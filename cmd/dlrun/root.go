@@ -68,20 +68,12 @@ an image at a registry, docker-daemon:NAME[:TAG] one of a Docker engine. The cal
 directory, the dataset around it and what -v names are seen inside; writes to the image
 vanish.`
 
-const exitStatus = `
-Exit status:
-  the command's own; 128+N when signal N ended it; 125 dlrun failed;
-  126 the command cannot be executed; 127 it is not found
-`
-
-// exitKey is the annotation of a verb whose exit status is not that of a command.
-const exitKey = "exit"
-
-// plainExit is that of most verbs that run nothing.
-var plainExit = map[string]string{exitKey: `
-Exit status:
-  0, or 125 when dlrun failed
-`}
+// exitKey is the annotation that says a verb's exit status, where it is not that of most verbs.
+const (
+	exitKey   = "exit"
+	plainExit = "0, or 125 when dlrun failed"
+	runExit   = "the command's own; 128+N when signal N ended it; 125 dlrun failed;\n  126 the command cannot be executed; 127 it is not found"
+)
 
 // newRoot builds the tree of commands. The root itself is the main form.
 func newRoot() *cobra.Command {
@@ -90,7 +82,7 @@ func newRoot() *cobra.Command {
 	root.Version = versionText()
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetUsageTemplate(root.UsageTemplate() + `{{with .Annotations.` + exitKey + `}}{{.}}{{else}}` + exitStatus + `{{end}}`)
+	root.SetUsageTemplate(root.UsageTemplate() + "\nExit status:\n  {{with .Annotations." + exitKey + "}}{{.}}{{else}}" + plainExit + "{{end}}\n")
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		newForm(form{command: literal}, "exec [FLAGS] IMAGE [--] CMD [ARG...]", "The main form, spelled out"),

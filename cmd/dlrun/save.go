@@ -28,10 +28,7 @@ build recipes, docker://[HOST/]NAME;digest=sha256:…;tag=TAG, a digest is expec
 dlrun warns, and prints the line to paste; --strict makes it an error, --strict=ignore silent.
 
 A layer that lies in DIR, in the annex of the dataset around it, or where dlrun has saved
-it before, is not fetched again.
-
-Exit status:
-  0 saved; 3 SRC has no digest, and --strict wants one; 125 all other failures`
+it before, is not fetched again.`
 
 // newSave is the verb that fetches.
 func newSave() *cobra.Command {
@@ -43,6 +40,7 @@ func newSave() *cobra.Command {
 		Long:    aboutSave,
 		Args:    cobra.ExactArgs(2),
 
+		Annotations:           map[string]string{exitKey: "0 saved; 3 SRC has no digest, and --strict wants one; 125 all other failures"},
 		DisableFlagsInUseLine: true,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := fillFlags(c.Flags(), configFiles()); err != nil {

@@ -29,10 +29,7 @@ func newVerify() *cobra.Command {
 		Long:  aboutVerify,
 		Args:  cobra.ExactArgs(1),
 
-		Annotations: map[string]string{exitKey: `
-Exit status:
-  0 all is here and right; 1 something is missing or bad; 125 it could not be found out
-`},
+		Annotations:           map[string]string{exitKey: "0 all is here and right; 1 something is missing or bad; 125 it could not be found out"},
 		DisableFlagsInUseLine: true,
 		RunE: func(c *cobra.Command, args []string) error {
 			img, done, err := look.open(c, args[0], false)
