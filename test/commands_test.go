@@ -56,6 +56,8 @@ func commands() map[string]func(ts *testscript.TestScript, neg bool, args []stri
 		"registry":  startRegistry,
 		"front":     startFront,
 		"faulty":    startFaulty,
+		"proxy":     startProxy,
+		"tunnelled": tunnelled,
 		"push":      push,
 		"requests":  requests,
 	}

@@ -16,6 +16,7 @@ import (
 type registries struct {
 	server *registry.Server
 	fronts []*registry.Front
+	proxy  *registry.Proxy
 }
 
 type registriesKey struct{}
@@ -108,6 +109,34 @@ func startFaulty(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	setenv(ts, "FAULTY", f.Addr)
 	ts.Defer(f.Close)
+}
+
+// proxy [NAME:PASSWORD]: $PROXY is the address of a proxy that tunnels all to the last faulty registry, $PROXY_ADDR the same
+// without the name and the password that it wants.
+func startProxy(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 1 {
+		ts.Fatalf("usage: proxy [NAME:PASSWORD]")
+	}
+	p := registry.NewProxy(ts.Getenv("FAULTY"), strings.Join(args, ""))
+	setenv(ts, "PROXY", p.URL)
+	setenv(ts, "PROXY_ADDR", p.URL[strings.LastIndexAny(p.URL, "/@")+1:])
+	registriesOf(ts).proxy = p
+	ts.Defer(p.Close)
+}
+
+// tunnelled HOST:PORT: the proxy was asked for connections to that alone, since the last time; none: nothing was asked.
+func tunnelled(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 1 {
+		ts.Fatalf("usage: tunnelled [HOST:PORT]")
+	}
+	asked := slices.Compact(registriesOf(ts).proxy.Take())
+	var want []string
+	for _, host := range args {
+		want = append(want, "CONNECT "+host)
+	}
+	if !slices.Equal(asked, want) {
+		ts.Fatalf("the proxy was asked for %q, want %q", asked, want)
+	}
 }
 
 // requests FILE: FILE lists what the last front and its CDN were asked since the last time, a line a request:
