@@ -9,7 +9,7 @@ set -eu
 build='gcc libc6-dev libseccomp-dev binutils git make ca-certificates busybox-static
 	mmdebstrap fakechroot fakeroot'
 test='podman buildah skopeo umoci charliecloud bubblewrap crun runc fuse-overlayfs uidmap docker-registry git-annex datalad
-	datalad-container strace attr libcap2-bin util-linux jq procps zstd xz-utils qemu-system-x86 e2fsprogs libnss-extrausers keyutils
+	datalad-container strace attr libcap2-bin util-linux jq procps zstd xz-utils qemu-system-x86 e2fsprogs libnss-extrausers keyutils parallel
 	slurmctld slurmd slurm-client munge openmpi-bin libopenmpi-dev mpich libmpich-dev'
 
 verb=$1

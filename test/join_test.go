@@ -465,8 +465,10 @@ func TestJoinLaunchers(t *testing.T) {
 	}
 	for name, script := range map[string]string{
 		"xargs": `seq 4 | xargs -P4 -I@ dlrun $JOIN $TINY -- sh meet.sh`,
-		"make":  `make --silent -j4 JOIN=$JOIN`,
-		"shell": `for i in 1 2 3 4; do dlrun $JOIN $TINY -- sh meet.sh & done; wait`,
+		// It groups the output of its jobs in files of its own.
+		"parallel": `seq 4 | parallel --will-cite -j4 dlrun $JOIN $TINY -- sh meet.sh '#'`,
+		"make":     `make --silent -j4 JOIN=$JOIN`,
+		"shell":    `for i in 1 2 3 4; do dlrun $JOIN $TINY -- sh meet.sh & done; wait`,
 	} {
 		for join, want := range map[string]int{"--join": 1, "--mpi=auto": 4} {
 			run(t, s.command(t, "sh", "-c", "rm -f met.*"))
