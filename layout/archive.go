@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -189,6 +190,17 @@ func (a *archive) kind() string {
 		return "archive"
 	}
 	return "archive (" + a.packed + ")"
+}
+
+func (a *archive) names(dir string) []string {
+	var names []string
+	for member := range a.members {
+		if name, ok := strings.CutPrefix(member, dir+"/"); ok && !strings.Contains(name, "/") {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func (a *archive) has(name string) bool {

@@ -86,6 +86,12 @@ func (c documentCache) keepReference(ref registry.Reference, d v1.Descriptor) {
 	}
 }
 
+func (c documentCache) forgetReference(ref registry.Reference) {
+	for _, dir := range c.dirs {
+		os.Remove(filepath.Join(dir, refFile(ref)))
+	}
+}
+
 // place returns where a layer was saved, if that is known.
 func (c documentCache) place(h v1.Hash) (string, bool) {
 	for _, dir := range c.dirs {

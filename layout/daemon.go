@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 
@@ -19,6 +20,8 @@ import (
 )
 
 const daemonScheme = "docker-daemon:"
+
+const enginePatience = 15 * time.Second
 
 var imageID = lazy.Regexp(`^(sha256:)?[0-9a-f]{64}$`)
 
@@ -93,6 +96,9 @@ func fetchArchive(ctx context.Context, socket, image string) (*os.File, error) {
 		DisableCompression: true, // the bytes are wanted as they are
 	}
 	defer transport.CloseIdleConnections()
+	if err := ping(ctx, transport); err != nil {
+		return nil, err
+	}
 	// The host is of no account. An unversioned path is served by every engine.
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://engine/images/get?names="+url.QueryEscape(image), nil)
 	if err != nil {
@@ -107,6 +113,24 @@ func fetchArchive(ctx context.Context, socket, image string) (*os.File, error) {
 		return nil, errors.New(engineMessage(resp))
 	}
 	return spoolFile(resp.Body)
+}
+
+// ping asks whether an engine is there. It may take long to prepare an image, but not to say that.
+func ping(ctx context.Context, transport *http.Transport) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, enginePatience, fmt.Errorf("no answer within %v", enginePatience))
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://engine/_ping", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		return err
+	}
+	return resp.Body.Close()
 }
 
 // engineMessage is what an engine says of a request that it refuses.

@@ -62,7 +62,7 @@ func TestDaemon(t *testing.T) {
 			continue
 		}
 		checkImage(t, img, three)
-		if got := strings.Join(asked, "; "); got != "GET /images/get "+want {
+		if got := strings.Join(asked, "; "); got != "GET /_ping ; GET /images/get "+want {
 			t.Errorf("%s: asked %s", ref, got)
 		}
 		if img.Dir() != ref {

@@ -1,7 +1,9 @@
 package layout
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -58,10 +60,14 @@ func documentType(raw []byte, declared types.MediaType) (types.MediaType, error)
 		Config        json.RawMessage `json:"config"`
 		Layers        json.RawMessage `json:"layers"`
 	}
-	if err := json.Unmarshal(raw, &doc); err != nil {
+	if err := unmarshal(raw, &doc); err != nil {
 		return "", err
 	}
-	if doc.SchemaVersion != 2 {
+	switch doc.SchemaVersion {
+	case 2:
+	case 1:
+		return "", errors.New("schemaVersion is 1: it is of the time before OCI and Docker 1.10, and has no image id; pulled and pushed by a Docker of 2016 to 2024 it becomes version 2")
+	default:
 		return "", fmt.Errorf("schemaVersion is %d, want 2", doc.SchemaVersion)
 	}
 	var actual types.MediaType
@@ -83,6 +89,26 @@ func documentType(raw []byte, declared types.MediaType) (types.MediaType, error)
 	return actual, nil
 }
 
+// unmarshal is json.Unmarshal with errors for those who know JSON, and not Go.
+func unmarshal(raw []byte, to any) error {
+	err := json.Unmarshal(raw, to)
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case len(bytes.TrimSpace(raw)) == 0:
+		return errors.New("it is empty")
+	case errors.As(err, &syntax):
+		return fmt.Errorf("it is not JSON: %w", syntax)
+	case errors.As(err, &kind) && kind.Field == "":
+		return fmt.Errorf("it is not a JSON object, but %s", kind.Value)
+	case errors.As(err, &kind):
+		return fmt.Errorf("its field %s is of the wrong kind: %s", kind.Field, kind.Value)
+	}
+	return fmt.Errorf("a digest in it is none: %w", err) // the types of v1 that read themselves are digests
+}
+
 // parseIndex reads the entries of an index whose descriptor declares a type,
 // or empty for index.json, which has no descriptor.
 func parseIndex(raw []byte, declared types.MediaType) ([]v1.Descriptor, error) {
@@ -94,7 +120,7 @@ func parseIndex(raw []byte, declared types.MediaType) ([]v1.Descriptor, error) {
 		return nil, fmt.Errorf("it is an image manifest, not an image index")
 	}
 	var index v1.IndexManifest
-	if err := json.Unmarshal(raw, &index); err != nil {
+	if err := unmarshal(raw, &index); err != nil {
 		return nil, err
 	}
 	return index.Manifests, nil
@@ -111,7 +137,7 @@ func parseManifest(raw []byte, declared types.MediaType) (*v1.Manifest, types.Me
 		return nil, "", fmt.Errorf("it is an image index, not an image manifest")
 	}
 	var m v1.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
+	if err := unmarshal(raw, &m); err != nil {
 		return nil, "", err
 	}
 	own := m.MediaType

@@ -36,6 +36,7 @@ type Image struct {
 	pin       string          // the line of a recipe that names it by digest, for one of a registry
 	pinned    bool            // a digest was named
 	maxKept   int64           // bytes of a document that was saved beside it
+	passed    error           // why index.json beside manifest.json was not used
 }
 
 var _ v1.Image = (*Image)(nil)
@@ -201,5 +202,9 @@ func (l *blobLayer) Compressed() (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newVerifier(src, l.desc, l.medium.dir()), nil
+	in := l.medium.dir()
+	if s, ok := stored(l.medium).(*saved); ok {
+		in = s.where(l.desc)
+	}
+	return newVerifier(src, l.desc, in), nil
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 // MissingError says that content of the image is not here: a dropped annexed
@@ -41,6 +43,10 @@ func (e *MissingError) Error() string {
 	if first.Key != "" {
 		fmt.Fprintf(&b, " (annex key %s)", first.Key)
 	}
+	// A docker save does not call its layers by digests.
+	if file, ok := strings.CutPrefix(first.Path, e.Dir+"/"); ok && first.Digest != "" && !strings.Contains(file, strings.TrimPrefix(first.Digest, "sha256:")) {
+		fmt.Fprintf(&b, " at %s", file)
+	}
 	var size int64
 	for _, m := range e.Blobs {
 		size += m.Size
@@ -65,6 +71,20 @@ func (e *MissingError) Hint() string {
 		}
 	}
 	return ""
+}
+
+// DamagedError says that a file of the image is here and is not what it should be: of another digest or size, or no document.
+type DamagedError struct {
+	// Digest is the one that it should have; the zero value for index.json, which has none.
+	Digest v1.Hash
+	text   string
+}
+
+func (e *DamagedError) Error() string { return e.text }
+
+// damaged is the error for the blob d in a place.
+func damaged(d v1.Descriptor, in, format string, args ...any) error {
+	return &DamagedError{d.Digest, fmt.Sprintf("blob %s in %s: ", d.Digest, in) + fmt.Sprintf(format, args...)}
 }
 
 // humanBytes gives a size in decimal units, as git-annex does, and exactly.

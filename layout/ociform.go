@@ -25,12 +25,20 @@ func openIndexFile(ctx context.Context, name string, q query) (*Image, error) {
 	}
 	entries, err := parseIndex(raw, "")
 	if err != nil {
-		return nil, fmt.Errorf("%s is not an image index: %w", name, err)
+		return nil, notIndex(name, err)
 	}
 	if !found && (q.supply == nil || len(sourcesOf(entries)) == 0) {
 		return nil, fmt.Errorf("%s is not in an OCI layout: there is no blobs directory beside it", name)
 	}
 	return openEntries(ctx, directory(dir), entries, q)
+}
+
+// notIndex says what a file is not that was named as an image, by what its name makes of it.
+func notIndex(name string, err error) error {
+	if strings.HasSuffix(name, ".json") {
+		return &DamagedError{text: fmt.Sprintf("%s is not an image index: %v", name, err)}
+	}
+	return fmt.Errorf("%s is neither an archive nor an image index: %w", name, err)
 }
 
 // openIndexOf opens the layout whose index.json is in p, which is no directory.
@@ -41,7 +49,7 @@ func openIndexOf(ctx context.Context, p place, q query) (*Image, error) {
 	}
 	entries, err := parseIndex(raw, "")
 	if err != nil {
-		return nil, fmt.Errorf("%s is not an image index: %w", p.path("index.json"), err)
+		return nil, &DamagedError{text: fmt.Sprintf("%s is not an image index: %v", p.path("index.json"), err)}
 	}
 	return openEntries(ctx, p, entries, q)
 }
@@ -152,7 +160,7 @@ func openBlob(p place, name string, d v1.Descriptor) (io.ReadCloser, error) {
 	}
 	if size != d.Size {
 		f.Close()
-		return nil, fmt.Errorf("blob %s in %s: %d bytes, want %d", d.Digest, p.dir(), size, d.Size)
+		return nil, damaged(d, p.dir(), "%d bytes, want %d", size, d.Size)
 	}
 	return f, nil
 }

@@ -119,11 +119,15 @@ func openForm(ctx context.Context, p place, layout func() (*Image, error), q que
 	}
 	img, other := openManifest(ctx, p, q)
 	var missing *MissingError
-	if errors.As(err, &missing) && !errors.As(other, &missing) {
-		return img, other // it is all that is here
-	}
 	if other != nil {
+		if errors.As(err, &missing) && !errors.As(other, &missing) {
+			return nil, other // it is all that is here
+		}
 		return nil, err
+	}
+	var bad *DamagedError
+	if errors.As(err, &missing) || errors.As(err, &bad) {
+		img.passed = err
 	}
 	return img, nil
 }

@@ -19,6 +19,9 @@ type place interface {
 	// has says whether there is anything of this name, absent content included.
 	has(name string) bool
 
+	// names are the names of what is in a directory, sorted.
+	names(dir string) []string
+
 	// open opens a regular file and gives its size in bytes. Links are
 	// followed. A file that is not there is a *MissingError that names it alone,
 	// without a digest.
@@ -46,6 +49,18 @@ func (d directory) path(name string) string { return string(d) + "/" + name }
 func (d directory) has(name string) bool {
 	_, err := os.Lstat(d.path(name))
 	return err == nil
+}
+
+func (d directory) names(dir string) []string {
+	entries, err := os.ReadDir(d.path(dir))
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
 }
 
 func (d directory) open(name string) (io.ReadCloser, int64, error) {

@@ -2,6 +2,7 @@ package layout
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/dlrun/dlrun/layout/registry"
 )
 
 // Annotations of an entry of index.json: its tag, and its full name as containerd and Docker 25 write it.
@@ -72,8 +75,12 @@ type candidate struct {
 
 func (c candidate) String() string {
 	s := c.desc.Digest.String()
-	if c.tag != "" {
-		s = c.tag + " (" + s + ")"
+	name := cmp.Or(c.notes[fullName], c.tag)
+	if id := c.notes[savedID]; id != "" { // the manifest is made up
+		s = "image id " + id
+	}
+	if name != "" {
+		s = name + " (" + s + ")"
 	}
 	if known(c.desc.Platform) {
 		s += " " + c.desc.Platform.String()
@@ -109,13 +116,15 @@ func (q query) narrow(p interface{ dir() string }, entries []v1.Descriptor) ([]v
 	}
 	if q.repoTag != "" {
 		named := keep(func(e v1.Descriptor) bool {
-			return e.Annotations[refName] == q.repoTag || e.Annotations[fullName] == q.repoTag
+			return e.Annotations[refName] == q.repoTag || e.Annotations[fullName] == q.repoTag || sourceOf(e) == q.repoTag
 		})
 		if len(named) == 0 { // the name without its registry
-			named = keep(func(e v1.Descriptor) bool { return strings.HasSuffix(e.Annotations[fullName], "/"+q.repoTag) })
+			named = keep(func(e v1.Descriptor) bool {
+				return strings.HasSuffix(e.Annotations[fullName], "/"+q.repoTag) || strings.HasSuffix(sourceOf(e), "/"+q.repoTag)
+			})
 		}
 		if len(named) == 0 {
-			return nil, fmt.Errorf("%s: none is called %q", none(p), q.repoTag)
+			return nil, fmt.Errorf("%s: none is called %q; there is %s", none(p), q.repoTag, list(fullNamesOf(entries), "none with a name"))
 		}
 		entries = named
 	}
@@ -137,7 +146,7 @@ func (q query) pick(ctx context.Context, m medium, entries []v1.Descriptor) (can
 	}
 	if len(s.found) == 0 {
 		if q.digest != (v1.Hash{}) {
-			return candidate{}, fmt.Errorf("%s: no index or manifest %s", none(m), q.digest)
+			return candidate{}, fmt.Errorf("%s: no index or manifest %s; there is %s", none(m), q.digest, list(digestsOf(entries), "none at all"))
 		}
 		return candidate{}, errors.New(none(m))
 	}
@@ -164,7 +173,7 @@ func (q query) pick(ctx context.Context, m medium, entries []v1.Descriptor) (can
 	default:
 		return candidate{}, &hinted{
 			fmt.Errorf("%s: %s", several(m), list(stringsOf(fit), "")),
-			"pick one with --tag or --digest",
+			"pick one with " + howToPick(fit),
 		}
 	}
 }
@@ -370,6 +379,46 @@ func tagsOf(entries []v1.Descriptor) []string {
 		}
 	}
 	return tags
+}
+
+func digestsOf(entries []v1.Descriptor) []string {
+	var digests []string
+	for _, e := range entries {
+		if d := e.Digest.String(); !slices.Contains(digests, d) {
+			digests = append(digests, d)
+		}
+	}
+	return digests
+}
+
+// sourceOf is the name, IMAGE:TAG, under which an entry was fetched from a registry.
+func sourceOf(e v1.Descriptor) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(e.Annotations[sourceName], registry.Scheme), "@")
+	return name
+}
+
+// fullNamesOf are the names that --repo-tag knows.
+func fullNamesOf(entries []v1.Descriptor) []string {
+	var names []string
+	for _, e := range entries {
+		for _, name := range []string{e.Annotations[fullName], sourceOf(e)} {
+			if name != "" && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// howToPick are the flags that tell several candidates apart.
+func howToPick(several []candidate) string {
+	switch c := several[0]; {
+	case c.notes[savedID] != "":
+		return "--repo-tag or --config"
+	case c.notes[fullName] != "":
+		return "--repo-tag or --digest"
+	}
+	return "--tag or --digest"
 }
 
 func platformsOf(found []candidate) []string {

@@ -106,7 +106,7 @@ func TestRefused(t *testing.T) {
 		{"index is null", index("null"), layout.Options{}, []string{"schemaVersion is 0"}},
 		{"index has a tail", index(inIndex("") + "{}"), layout.Options{}, []string{"after top-level value"}},
 		{"index is huge", index(strings.Repeat(" ", 5<<20)), layout.Options{}, []string{"more than 4194304 bytes"}},
-		{"index is schema 1", index(`{"schemaVersion":1,"fsLayers":[]}`), layout.Options{}, []string{"schemaVersion is 1, want 2"}},
+		{"index is schema 1", index(`{"schemaVersion":1,"fsLayers":[]}`), layout.Options{}, []string{"schemaVersion is 1: it is of the time before OCI"}},
 		{"index is neither", index(`{"schemaVersion":2}`), layout.Options{}, []string{"neither"}},
 		{"index is both", index(`{"schemaVersion":2,"manifests":[],"layers":[]}`), layout.Options{}, []string{"of an index and of a manifest"}},
 		{"index is a manifest", index(`{"schemaVersion":2,"layers":[],"config":{}}`), layout.Options{}, []string{"an image manifest, not an image index"}},

@@ -23,6 +23,7 @@ type remote struct {
 	ref    registry.Reference
 	name   string // as the caller spelled it
 	cache  documentCache
+	fresh  v1.Descriptor // what the registry has just said that ref means
 }
 
 // openRemote opens the image that a docker:// reference names.
@@ -60,6 +61,9 @@ func openRemote(ctx context.Context, name string, o Options) (*Image, error) {
 		return nil, err
 	}
 	img.pin, img.pinned = ref.PinTo(top.Digest), ref.Pinned()
+	if m.fresh.Digest != (v1.Hash{}) { // not earlier: one that cannot be used is not to stay
+		m.cache.keepReference(ref, m.fresh)
+	}
 	return img, nil
 }
 
@@ -80,8 +84,16 @@ func (m *remote) resolve(update bool) (v1.Descriptor, error) {
 		return v1.Descriptor{}, fmt.Errorf("%s: %w", m.name, err)
 	}
 	m.cache.keep(d.Digest, raw)
-	m.cache.keepReference(m.ref, d)
+	m.fresh = d
 	return d, nil
+}
+
+// Distrust forgets what the tag of an image at a registry means, where that was asked for when the image was opened: it turned
+// out not to be whole, and may be mended.
+func (i *Image) Distrust() {
+	if m, ok := i.medium.(*remote); ok && m.fresh.Digest != (v1.Hash{}) {
+		m.cache.forgetReference(m.ref)
+	}
 }
 
 func (m *remote) offline(what string) error {

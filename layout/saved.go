@@ -93,6 +93,7 @@ func openSaved(ctx context.Context, p place, raw []byte, q query) (*Image, error
 		if savedConfigFits(images[n].Config, q.config) || strings.HasPrefix(m.id.Hex, q.config) {
 			entry := m.desc
 			entry.Annotations = d.Annotations
+			entry.Annotations[savedID] = m.id.String()
 			entries = append(entries, entry)
 		}
 	}
@@ -107,8 +108,11 @@ func openSaved(ctx context.Context, p place, raw []byte, q query) (*Image, error
 	return newImage(ctx, q.supplied(ctx, byDigest[picked.desc.Digest], nil), picked, q)
 }
 
-// savedEntry is the annotation by which an entry finds back to manifest.json.
-const savedEntry = "dlrun.saved.entry"
+// Annotations by which an entry finds back to manifest.json, and of its image id.
+const (
+	savedEntry = "dlrun.saved.entry"
+	savedID    = "dlrun.saved.id"
+)
 
 // savedNames are the annotations of an image under each of its names.
 func savedNames(repoTags []string) []map[string]string {
@@ -164,7 +168,7 @@ func newSaved(ctx context.Context, p place, img savedImage, limit int64) (*saved
 	}
 	id := hashOf(config)
 	if _, hex := namedDigest(img.Config); hex != "" && hex != id.Hex {
-		return nil, fmt.Errorf("config %s: its content has the digest %s", p.path(img.Config), id)
+		return nil, &DamagedError{v1.Hash{Algorithm: "sha256", Hex: hex}, fmt.Sprintf("config %s: its content has the digest %s", p.path(img.Config), id)}
 	}
 	var c v1.ConfigFile
 	if err := json.Unmarshal(config, &c); err != nil {
@@ -278,6 +282,14 @@ func (m *saved) open(d v1.Descriptor) (io.ReadCloser, error) {
 	return r, nil
 }
 
+// where names the file of a layer, which is seldom called by its digest.
+func (m *saved) where(d v1.Descriptor) string {
+	if name, ok := m.files[d.Digest]; ok && !strings.Contains(name, d.Digest.Hex) {
+		return m.path(name)
+	}
+	return m.dir()
+}
+
 // check opens the file of the layer, as [checkBlob] does.
 func (m *saved) check(d v1.Descriptor) error { return checkBlob(m, d) }
 
@@ -309,7 +321,7 @@ func (i *Image) Measured(ctx context.Context) (*Image, error) {
 			src.Close()
 			continue
 		}
-		v := newVerifier(src, l.desc, m.dir())
+		v := newVerifier(src, l.desc, m.where(l.desc))
 		size, err := io.Copy(io.Discard, contextReader{ctx, v})
 		if err := errors.Join(err, v.Close()); err != nil {
 			return nil, err

@@ -59,7 +59,7 @@ func (v *verifier) Read(p []byte) (int, error) {
 			return 0, v.err
 		}
 	case err == io.EOF:
-		v.err = fmt.Errorf("blob %s in %s: %d bytes, want %d", v.want.Digest, v.in, v.want.Size-v.left, v.want.Size)
+		v.err = damaged(v.want, v.in, "%d bytes, want %d", v.want.Size-v.left, v.want.Size)
 		return n, v.err
 	case err != nil:
 		v.err = fmt.Errorf("blob %s in %s: %w", v.want.Digest, v.in, err)
@@ -95,7 +95,7 @@ func (v *verifier) finish() error {
 	var more [1]byte
 	switch _, err := io.ReadFull(v.src, more[:]); {
 	case err == nil:
-		return fmt.Errorf("blob %s in %s: more than %d bytes", v.want.Digest, v.in, v.want.Size)
+		return damaged(v.want, v.in, "more than %d bytes", v.want.Size)
 	case err != io.EOF:
 		return fmt.Errorf("blob %s in %s: %w", v.want.Digest, v.in, err)
 	}
@@ -106,7 +106,7 @@ func (v *verifier) finish() error {
 func (v *verifier) judge() error {
 	got := v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(v.hash.Sum(nil))}
 	if got != v.want.Digest {
-		return fmt.Errorf("blob %s in %s: its content has the digest %s", v.want.Digest, v.in, got)
+		return damaged(v.want, v.in, "its content has the digest %s", got)
 	}
 	return io.EOF
 }

@@ -154,7 +154,13 @@ func scratchBases(flag string) []string {
 
 // makeRoot unpacks img into the first store that can be trusted and used, unless it lies there already. It returns the
 // store too. With sync it waits until the disk has everything.
-func makeRoot(ctx context.Context, img *layout.Image, f *storeFlags, speech *speechFlags, bar *progress, sync bool) (*unpack.Root, string, error) {
+func makeRoot(ctx context.Context, img *layout.Image, f *storeFlags, speech *speechFlags, bar *progress, sync bool) (root *unpack.Root, store string, err error) {
+	defer func() {
+		if err != nil {
+			img.Distrust()
+			nameAll(img, err)
+		}
+	}()
 	owners, err := siteOwners()
 	if err != nil {
 		return nil, "", err
@@ -187,6 +193,14 @@ func makeRoot(ctx context.Context, img *layout.Image, f *storeFlags, speech *spe
 		note(speech.quiet, "%v: not used", err)
 	}
 	return nil, "", errors.New("there is no place for unpacked images")
+}
+
+// nameAll has an error about one layer that is missing name all that are.
+func nameAll(img *layout.Image, err error) {
+	var one, all *layout.MissingError
+	if errors.As(err, &one) && errors.As(img.CheckLayers(), &all) {
+		*one = *all
+	}
 }
 
 // imageName is what a listing of the store calls img.

@@ -16,7 +16,8 @@ import (
 )
 
 const aboutVerify = `Read all of IMAGE again and compare it with its digests: manifest, config, each layer as it is stored,
-and the tar in it with the diff_id of the config. Where all of it is right and the image is unpacked in the
+and the tar in it with the diff_id of the config; then what lies beside it, such as the blobs of other images, as far as they
+are here. Where all of it is right and the image is unpacked in the
 store, compare every file there with the layers; what differs is taken out, for the next run to unpack anew.
 A line a part is printed: ok, missing or bad.`
 
@@ -32,12 +33,17 @@ func newVerify() *cobra.Command {
 		Annotations:           map[string]string{exitKey: "0 all is here and right; 1 something is missing or bad; 125 it could not be found out"},
 		DisableFlagsInUseLine: true,
 		RunE: func(c *cobra.Command, args []string) error {
+			f := &findings{w: c.OutOrStdout(), quiet: look.speech.quiet}
 			img, done, err := look.open(c, args[0], false)
 			if err != nil {
-				return err
+				return f.unopened(args[0], err)
 			}
 			defer done()
-			f := &findings{w: c.OutOrStdout(), quiet: look.speech.quiet}
+			if err := img.PassedOver(); err != nil {
+				if err := f.add("index.json", "", err); err != nil {
+					return err
+				}
+			}
 			if err := verifyBlobs(c.Context(), img, f); err != nil {
 				return err
 			}
@@ -95,6 +101,31 @@ func (f *findings) add(part, key string, verdict error) error {
 	return err
 }
 
+// unopened takes the verdict on an image of which manifest or config cannot be had. It returns err where that says nothing
+// about the image.
+func (f *findings) unopened(image string, err error) error {
+	part, key := "", ""
+	var missing *layout.MissingError
+	var damaged *layout.DamagedError
+	switch {
+	case errors.As(err, &missing):
+		part, key = missing.Blobs[0].Path, missing.Blobs[0].Key
+		if digest := missing.Blobs[0].Digest; digest != "" {
+			part = "blob " + digest
+		}
+	case errors.As(err, &damaged) && damaged.Digest.Hex != "":
+		part = "blob " + damaged.Digest.String()
+	case errors.As(err, &damaged):
+		part = "index.json"
+	default:
+		return err
+	}
+	if err := f.add(part, key, err); err != nil {
+		return err
+	}
+	return f.verdict(image)
+}
+
 // verdict on the whole.
 func (f *findings) verdict(image string) error {
 	if f.bad+f.missing == 0 {
@@ -107,7 +138,7 @@ func (f *findings) verdict(image string) error {
 func verifyBlobs(ctx context.Context, img *layout.Image, f *findings) error {
 	var blobs []layout.Blob
 	once := map[[2]v1.Hash]bool{}
-	for _, b := range img.Blobs() {
+	for _, b := range append(img.Blobs(), img.Beside()...) {
 		if key := [2]v1.Hash{b.Digest, b.DiffID}; !once[key] && !b.MadeUp {
 			once[key] = true
 			blobs = append(blobs, b)
@@ -131,6 +162,10 @@ func verifyBlobs(ctx context.Context, img *layout.Image, f *findings) error {
 		verdict := <-verdicts[n]
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		var missing *layout.MissingError
+		if b.Role == "other blob" && errors.As(verdict, &missing) {
+			continue // of another image, and not asked for
 		}
 		if err := f.add(fmt.Sprintf("%s %s", b.Role, b.Digest), b.Key, verdict); err != nil {
 			return err

@@ -141,7 +141,7 @@ func (b *blob) cutOff(err error) error {
 	if b.fresh >= worthwhile {
 		b.budget.progress(b.places[0])
 	}
-	err = fmt.Errorf("cut off after %d of %d bytes: %w", b.at, b.want.Size, err)
+	err = fmt.Errorf("%s: cut off after %d of %d bytes: %w", b.places[0].host.name, b.at, b.want.Size, err)
 	if err = b.budget.again(b.ctx, err, 0); err != nil {
 		return b.next(err)
 	}

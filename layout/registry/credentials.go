@@ -196,6 +196,9 @@ func askHelper(ctx context.Context, name, registry string) (credentials, error) 
 		var out, said limited
 		cmd.Stdout, cmd.Stderr = &out, &said
 		if err := cmd.Run(); err != nil {
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return credentials{}, fmt.Errorf("docker-credential-%s get: no answer within %v", name, helperPatience)
+			}
 			// The protocol's way to say that there is none; the text goes to stdout.
 			if text := out.String() + said.String(); strings.Contains(text, "credentials not found") {
 				continue

@@ -66,6 +66,9 @@ func parse(s string) (Reference, error) {
 		}
 	}
 	for _, p := range parts[1:] {
+		if p == "" {
+			continue
+		}
 		key, value, _ := strings.Cut(p, "=")
 		switch key {
 		case "digest":

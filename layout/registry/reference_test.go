@@ -78,7 +78,7 @@ func TestParseRefused(t *testing.T) {
 		"docker://x@md5:0":                            "digest",
 		"docker://x;digest=":                          "digest",
 		"docker://x;tag=":                             "not a tag",
-		"docker://x;":                                 "unknown parameter",
+		"docker://x;;pin":                             "unknown parameter",
 		"docker://x;unpack=0":                         "unknown parameter",
 		"docker://x:1;tag=2":                          "two tags",
 		"docker://x@sha256:" + hex64 + ";digest=sha256:" + strings.Repeat("0", 64): "two digests",

@@ -22,8 +22,8 @@ type host struct {
 	name    string // that users know it by
 	address string // HOST[:PORT] that is asked
 
-	probe  sync.Once
-	scheme string
+	probe  sync.Mutex
+	scheme string // empty until it is known
 
 	mu     sync.Mutex
 	basic  string            // the Authorization header, where the registry wants the password itself
@@ -82,12 +82,7 @@ func (c *Client) ask(ctx context.Context, b *budget, q question) (*answer, error
 
 // passing are failures that may be gone the next time.
 func passing(status int) bool {
-	switch status {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
+	return status == http.StatusRequestTimeout || status == http.StatusTooManyRequests || status >= 500
 }
 
 // retryAfter reads the header in its two forms: seconds, and a date.
@@ -211,24 +206,63 @@ func (c *Client) plain(address string) bool { return c.opt.Insecure || isLoopbac
 
 // scheme is https, unless http is allowed and all that the registry speaks.
 func (c *Client) scheme(ctx context.Context, h *host) string {
-	h.probe.Do(func() {
-		h.scheme = "https"
-		if !c.plain(h.address) {
-			return
-		}
-		ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-		defer cancel()
-		a, err := c.send(ctx, &url.URL{Scheme: "https", Host: h.address, Path: "/v2/"}, request{method: http.MethodGet})
-		if err == nil {
-			a.body.Close()
-			return
-		}
-		var untrusted *tls.CertificateVerificationError
-		if !errors.As(err, &untrusted) {
-			h.scheme = "http"
-		}
-	})
-	return h.scheme
+	h.probe.Lock()
+	defer h.probe.Unlock()
+	if h.scheme != "" {
+		return h.scheme
+	}
+	scheme, certain := "https", true
+	if c.plain(h.address) {
+		scheme, certain = c.spoken(ctx, h.address)
+	}
+	if certain {
+		h.scheme = scheme
+	}
+	return scheme
+}
+
+// spoken tells what a registry speaks that may speak http, and whether that is certain. A connection that fails says nothing:
+// credentials are not to go in clear for it.
+func (c *Client) spoken(ctx context.Context, address string) (scheme string, certain bool) {
+	_, err := c.greet(ctx, "https", address)
+	var untrusted *tls.CertificateVerificationError
+	var proxy *proxyError
+	switch {
+	case err == nil, errors.As(err, &untrusted):
+		return "https", true
+	case errors.Is(err, errPlain):
+		return "http", true
+	case errors.As(err, &proxy) && (passing(proxy.status) || proxy.status == http.StatusProxyAuthRequired):
+		return "https", false
+	}
+	// Some servers of plain http are silent or hang up where they do not understand, and some proxies do not tunnel; servers of
+	// https answer plain http so, or by 400.
+	status, plainErr := c.greet(ctx, "http", address)
+	if plainErr == nil && status != http.StatusBadRequest && status != http.StatusProxyAuthRequired && !passing(status) {
+		return "http", true
+	}
+	return "https", errors.Is(err, context.DeadlineExceeded) // as long is not waited for it again
+}
+
+// greet asks a registry whether it is one, and returns the status.
+func (c *Client) greet(ctx context.Context, scheme, address string) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	a, err := c.send(ctx, &url.URL{Scheme: scheme, Host: address, Path: "/v2/"}, request{method: http.MethodGet})
+	if err != nil {
+		return 0, err
+	}
+	a.body.Close()
+	return a.status, nil
+}
+
+// errPlain is the answer of a server that speaks http to who speaks https.
+var errPlain = errors.New("it does not speak https")
+
+// proxyError is a proxy that does not let a request through.
+type proxyError struct {
+	error
+	status int
 }
 
 // send makes one request, without redirects.
@@ -273,6 +307,7 @@ func explain(u *url.URL, err error) error {
 	var untrusted *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
 	var dns *net.DNSError
+	var address *net.AddrError
 	switch {
 	case errors.As(err, &final):
 		return permanent{fmt.Errorf("%s: %w", shown, final.error)}
@@ -281,9 +316,11 @@ func explain(u *url.URL, err error) error {
 	case errors.As(err, &untrusted):
 		return permanent{fmt.Errorf("%s: %w", shown, untrusted)}
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
-		return permanent{&hinted{fmt.Errorf("%s: it does not speak https", shown), "--insecure, if plain http is what it is to speak"}}
+		return permanent{&hinted{fmt.Errorf("%s: %w", shown, errPlain), "--insecure, if plain http is what it is to speak"}}
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return permanent{fmt.Errorf("%s: no host of that name: %w", shown, dns)}
+	case errors.As(err, &address):
+		return permanent{fmt.Errorf("%s: %w", shown, address)}
 	}
 	return fmt.Errorf("%s: %w", shown, err)
 }
@@ -293,7 +330,7 @@ func judgeProxy(_ context.Context, proxy *url.URL, _ *http.Request, resp *http.R
 	if resp.StatusCode == http.StatusOK {
 		return nil
 	}
-	err := fmt.Errorf("the proxy %s answers %d %s", proxy.Host, resp.StatusCode, http.StatusText(resp.StatusCode))
+	err := &proxyError{fmt.Errorf("the proxy %s answers %d %s", proxy.Host, resp.StatusCode, http.StatusText(resp.StatusCode)), resp.StatusCode}
 	switch {
 	case resp.StatusCode == http.StatusProxyAuthRequired:
 		return permanent{&hinted{err, "https_proxy=http://NAME:PASSWORD@" + proxy.Host}}
