@@ -168,7 +168,7 @@ func (q query) pick(ctx context.Context, m medium, entries []v1.Descriptor) (can
 		platforms := platformsOf(s.found)
 		return candidate{}, &hinted{
 			fmt.Errorf("%s: wanted %s, there is %s", none(m), q.platform, list(platforms, "none")),
-			"--platform " + platforms[0],
+			otherPlatform(platforms),
 		}
 	default:
 		return candidate{}, &hinted{
@@ -260,7 +260,7 @@ func (q query) checkConfig(config *v1.ConfigFile, dir string) error {
 	}
 	return &hinted{
 		fmt.Errorf("the image in %s is for %s, wanted %s", dir, have, q.platform),
-		"--platform " + have.String(),
+		otherPlatform([]string{have.String()}),
 	}
 }
 
@@ -379,6 +379,16 @@ func tagsOf(entries []v1.Descriptor) []string {
 		}
 	}
 	return tags
+}
+
+// otherPlatform is what to type for the first of platforms that a kernel may run, through an emulator.
+func otherPlatform(platforms []string) string {
+	for _, p := range platforms {
+		if strings.HasPrefix(p, "linux/") {
+			return "--platform " + p
+		}
+	}
+	return ""
 }
 
 func digestsOf(entries []v1.Descriptor) []string {

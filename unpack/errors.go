@@ -3,6 +3,7 @@ package unpack
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -75,7 +76,11 @@ type formatError struct{ err error }
 func (e *formatError) Error() string { return e.err.Error() }
 func (e *formatError) Unwrap() error { return e.err }
 
-// isFull reports whether err means that the file system or a quota is full.
+// isFull reports whether err means that the file system or a quota is full. An attribute may also be larger than the file
+// system takes for one file: that is another matter.
 func isFull(err error) bool {
+	if err != nil && strings.Contains(err.Error(), "lsetxattr") {
+		return false
+	}
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }

@@ -45,8 +45,8 @@ type extractor struct {
 	umoci  *layer.TarExtractor
 	data   content
 	budget *budget
-	max    int64           // bytes of regular files, holes included
-	linked map[string]bool // names of the links
+	max    int64             // bytes of regular files, holes included
+	linked map[string]string // the links by name, with what they lead to
 	strip  os.FileMode
 }
 
@@ -63,7 +63,7 @@ func extract(ctx context.Context, r io.Reader, root string, b *budget, size int6
 		budget:     b,
 		max:        b.limits.grown(b.limits.Bytes, size),
 		strip:      strip,
-		linked:     map[string]bool{},
+		linked:     map[string]string{},
 	}
 	x.data = content{ctx: ctx, budget: b, buf: make([]byte, 256<<10)}
 	most, limit := b.limits.entries(size)
@@ -273,7 +273,7 @@ func (x *extractor) directory(parent *node, at, name string) (*node, error) {
 	case nil:
 		kid.fresh = true
 	case unix.ENOENT:
-		kid.fresh = x.linked[path.Join(at, name)]
+		_, kid.fresh = x.linked[path.Join(at, name)]
 	default:
 		return nil, fmt.Errorf("remove what was there before: %w", err)
 	}
@@ -305,9 +305,14 @@ func (x *extractor) link(hdr *tar.Header, parent *node) (done bool, err error) {
 	if err := removeAll(filepath.Join(x.root, hdr.Name)); err != nil {
 		return false, err
 	}
+	// A link to another such link leads where that one does, whatever may come in its place.
+	if rel, err := filepath.Rel(x.root, full); err == nil && x.linked[rel] != "" {
+		target = x.linked[rel]
+	}
 	l := hardlink{strings.Clone(hdr.Name), target, parent}
 	x.links = append(x.links, l)
-	x.linked[l.name] = true
+	x.linked[l.name] = target
+	parent.linked = true
 	return true, x.budget.remember(len(hdr.Name) + len(target) + 64)
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -156,9 +157,28 @@ func decompress(r *bufio.Reader, large chan struct{}) (io.Reader, func(), error)
 			free()
 			return nil, nil, err
 		}
-		return z, func() { z.Close(); free() }, nil
+		return windowed{z, window}, func() { z.Close(); free() }, nil
+	}
+	for packed, magic := range map[string]string{"bzip2": "BZh", "xz": "\xfd7zXZ\x00"} {
+		if b, _ := r.Peek(len(magic)); string(b) == magic {
+			return nil, nil, fmt.Errorf("it is compressed by %s; a layer is a tar, plain or compressed by gzip or zstd", packed)
+		}
 	}
 	return r, func() {}, nil
+}
+
+// windowed explains why a zstd stream is not read.
+type windowed struct {
+	*zstd.Decoder
+	max uint64
+}
+
+func (w windowed) Read(p []byte) (int, error) {
+	n, err := w.Decoder.Read(p)
+	if errors.Is(err, zstd.ErrWindowSizeExceeded) {
+		err = fmt.Errorf("zstd window of more than %d MiB, which takes too much memory (made by --long or --ultra): %w", w.max>>20, err)
+	}
+	return n, err
 }
 
 // members reads gzip members one after the other. What follows the last one is

@@ -30,6 +30,7 @@ type node struct {
 	implied   bool // no entry of its own
 	opaque    bool // an opaque marker: nothing of lower layers shows
 	fresh     bool // as opaque, and it is another directory than that of lower layers
+	linked    bool // a hard link in it is still to be made
 }
 
 func newNode() *node { return &node{mode: impliedMode, mtime: impliedTime, implied: true} }
@@ -65,8 +66,18 @@ func (n *node) hides(dir string) ([]string, error) {
 		}
 		seen[name] = true
 		if kid := n.kids[name]; kid != nil {
-			kid.fresh = true
-			continue
+			hollow, err := kid.hollow(filepath.Join(dir, name))
+			if err != nil {
+				return nil, fmt.Errorf("whiteout: %w", err)
+			}
+			if !hollow {
+				kid.fresh = true
+				continue
+			}
+			if err := removeAll(filepath.Join(dir, name)); err != nil {
+				return nil, fmt.Errorf("whiteout: %w", err)
+			}
+			delete(n.kids, name)
 		}
 		switch _, err := os.Lstat(filepath.Join(dir, name)); {
 		case errors.Is(err, os.ErrNotExist):
@@ -76,6 +87,23 @@ func (n *node) hides(dir string) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// hollow reports whether the layer has nothing in the directory n but whiteouts, and no entry for it: a whiteout of it then stands.
+func (n *node) hollow(dir string) (bool, error) {
+	if !n.implied || n.linked {
+		return false, nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) > len(n.kids) {
+		return false, err
+	}
+	for name, kid := range n.kids {
+		if hollow, err := kid.hollow(filepath.Join(dir, name)); !hollow {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // overlay writes whiteouts and opaque directories below dir the way overlayfs

@@ -3,6 +3,8 @@ package unpack
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -114,10 +116,12 @@ func (u *unpacking) each(ctx context.Context, do func(context.Context, blob) err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
-	done := map[string]bool{}
+	done := map[string]blob{}
 	for _, b := range blobs {
-		if !done[b.diffID] {
-			done[b.diffID] = true
+		if twin, ok := done[b.diffID]; ok && twin.String() != b.String() {
+			g.Go(func() error { return u.judge(ctx, b) })
+		} else if !ok {
+			done[b.diffID] = b
 			g.Go(func() error {
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
@@ -131,6 +135,27 @@ func (u *unpacking) each(ctx context.Context, do func(context.Context, blob) err
 		}
 	}
 	return g.Wait()
+}
+
+// judge compares a blob with its diff_id, where another blob is unpacked for that.
+func (u *unpacking) judge(ctx context.Context, b blob) error {
+	r, err := b.Uncompressed()
+	if err != nil {
+		return fmt.Errorf("read layer %s: %w", b, err)
+	}
+	defer r.Close()
+	most := u.opt.Limits.grown(u.opt.Limits.Inflate, b.size)
+	h := sha256.New()
+	n, err := io.Copy(h, io.LimitReader(&blobReader{ctx, r, func(int) {}}, most+1))
+	switch got := hex.EncodeToString(h.Sum(nil)); {
+	case err != nil:
+		return fmt.Errorf("read layer %s: %w", b, err)
+	case n > most:
+		return fmt.Errorf("read layer %s: %w", b, &LimitError{"inflate", "bytes", most})
+	case got != b.diffID:
+		return fmt.Errorf("layer %s: its content is sha256:%s, the image config says sha256:%s", b, got, b.diffID)
+	}
+	return nil
 }
 
 // stacked puts each layer into the store by itself, then composes them.

@@ -174,6 +174,9 @@ func (f *runFlags) options(fs *pflag.FlagSet) (spec.Options, error) {
 	if userns := fs.Lookup("userns").Value.String(); userns != "keep-id" {
 		return o, &usageError{"--userns " + userns + ": only keep-id, which is always so", ""}
 	}
+	if f.fds < 0 {
+		return o, &usageError{fmt.Sprintf("--preserve-fds %d: a number of files", f.fds), ""}
+	}
 	if f.join && !fs.Changed("mpi") {
 		f.mpi = "on"
 	}

@@ -31,11 +31,19 @@ func asImageSays(image string, args []string, config *v1.Config) ([]string, erro
 	if len(args) == 0 {
 		args = config.Cmd
 	}
-	command := slices.Concat(config.Entrypoint, args)
+	command := slices.Concat(entrypoint(config), args)
 	if len(command) == 0 {
 		return nil, &usageError{image + " has neither ENTRYPOINT nor CMD", "dlrun run " + image + " -- CMD [ARG...]"}
 	}
 	return command, nil
+}
+
+// entrypoint is the image's, if it has one: docker takes [""] for none, by which a Dockerfile undoes its base's.
+func entrypoint(config *v1.Config) []string {
+	if slices.Equal(config.Entrypoint, []string{""}) {
+		return nil
+	}
+	return config.Entrypoint
 }
 
 // shell is the image's $SHELL, else bash, else sh.
@@ -62,8 +70,11 @@ func newForm(form form, use, short string) *cobra.Command {
 		Annotations:           map[string]string{exitKey: runExit},
 		DisableFlagsInUseLine: true,
 		RunE: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
+			if len(args) == 0 && !c.HasParent() && c.Flags().NFlag() == 0 && c.ArgsLenAtDash() < 0 {
 				return c.Help()
+			}
+			if len(args) == 0 { // an empty variable in a script, for one
+				return &usageError{"no IMAGE is named", c.UseLine()}
 			}
 			if err := reserved(c, args[0]); err != nil {
 				return err
@@ -88,7 +99,7 @@ func newForm(form form, use, short string) *cobra.Command {
 
 // entrypointHint is what to type when a command is not found that was probably meant for the ENTRYPOINT.
 func entrypointHint(image string, command []string, config *v1.Config) string {
-	entry := config.Entrypoint
+	entry := entrypoint(config)
 	if len(entry) == 0 || len(command) >= len(entry) && slices.Equal(command[:len(entry)], entry) {
 		return ""
 	}

@@ -23,6 +23,8 @@ func honourUser(o *spec.Options, user string, root *unpack.Root) error {
 		o.Root = true
 	case ids.UID != os.Getuid():
 		o.As = ids
+	case ids.GID != os.Getgid() && strings.Contains(user, ":"):
+		return fmt.Errorf("it is you, with the group %d that you are not in", ids.GID)
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func tell(err error) {
 		}
 	}
 	if hint := hintOf(err); hint != "" {
-		fmt.Fprintf(os.Stderr, "hint: %s\n", printable(hint))
+		fmt.Fprintf(os.Stderr, "hint: %s\n", strings.ReplaceAll(printable(hint), "\n", string(unicode.ReplacementChar)))
 	}
 }
 

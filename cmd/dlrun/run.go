@@ -42,6 +42,9 @@ func run(ctx context.Context, ref string, args []string, form form, o spec.Optio
 	if err != nil {
 		return err
 	}
+	if config.OS != "" && config.OS != "linux" {
+		return fmt.Errorf("the image in %s is for %s: only those for linux can be run", img.Dir(), config.OS)
+	}
 	f.speech.step("image %s", img.Dir())
 	o.Terminal = prelude.Terminal()
 	if o.Args, err = form.command(ref, args, &config.Config); err != nil {

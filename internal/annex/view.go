@@ -1,7 +1,9 @@
 package annex
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -49,7 +51,9 @@ func Find(dir string, o Options) (View, error) {
 	if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir {
 		return View{}, fmt.Errorf("find the dataset of %q: not an absolute, clean path", dir)
 	}
-	if fi, err := os.Stat(dir); err != nil {
+	if fi, err := os.Stat(dir); errors.Is(err, fs.ErrPermission) {
+		return View{}, nil // as all that cannot be read; a process may be in a directory that it could not go to
+	} else if err != nil {
 		return View{}, fmt.Errorf("find the dataset: %w", err)
 	} else if !fi.IsDir() {
 		return View{}, fmt.Errorf("find the dataset: %s is not a directory", dir)

@@ -109,7 +109,7 @@ static int exec_by_path(char **argv, char **env)
 	for (char **e = env; *e; e++)
 		if (!strncmp(*e, "PATH=", 5))
 			path = *e + 5;
-	int told = ENOENT;
+	int told = ENOENT, there;
 	for (const char *p = path ? path : ""; *p;) {
 		size_t n = strcspn(p, ":");
 		char *file;
@@ -118,8 +118,12 @@ static int exec_by_path(char **argv, char **env)
 		struct stat st;
 		execve(file, argv, env);
 		// Directories answer EACCES too; one of that name in PATH does not hide "not found".
-		if (errno != ENOENT && errno != ENOTDIR && !(errno == EACCES && !stat(file, &st) && S_ISDIR(st.st_mode)))
-			told = errno;
+		int err = errno;
+		there = !stat(file, &st);
+		if (err == ENOENT && there && S_ISREG(st.st_mode) && st.st_mode & 0111)
+			told = ELIBACC; // its interpreter is not
+		else if (err != ENOENT && err != ENOTDIR && !(err == EACCES && there && S_ISDIR(st.st_mode)))
+			told = err;
 		free(file);
 		if (told != ENOENT && told != EACCES)
 			return told;
@@ -128,24 +132,34 @@ static int exec_by_path(char **argv, char **env)
 	return told;
 }
 
+// shown is a name, which may be an image's, without what would steer the terminal or begin a line.
+static const char *shown(const char *name)
+{
+	char *copy = strdup(name);
+	for (unsigned char *c = (unsigned char *)copy; c && *c; c++)
+		if (*c < ' ' || *c == 0x7f)
+			*c = '?';
+	return copy ? copy : "";
+}
+
 static void cannot_exec(char **argv, int err, const char *hint) __attribute__((noreturn));
 static void cannot_exec(char **argv, int err, const char *hint)
 {
 	struct stat st;
 	bool path = strchr(argv[0], '/');
-	if (err == ENOENT && path && !stat(argv[0], &st)) {
-		fprintf(stderr, "dlrun: %s: its interpreter is not in the image\n", argv[0]);
+	if (err == ELIBACC || (err == ENOENT && path && !stat(argv[0], &st))) {
+		fprintf(stderr, "dlrun: %s: its interpreter is not in the image\n", shown(argv[0]));
 		_exit(126);
 	}
 	if (err == ENOENT || err == ENOTDIR) {
-		fprintf(stderr, "dlrun: %s: command not found%s\n", argv[0], path ? "" : " in the image's PATH");
+		fprintf(stderr, "dlrun: %s: command not found%s\n", shown(argv[0]), path ? "" : " in the image's PATH");
 		if (*hint)
 			fprintf(stderr, "hint: %s\n", hint);
 		_exit(127);
 	}
 	if (err == EACCES && path && !stat(argv[0], &st) && S_ISDIR(st.st_mode))
 		err = EISDIR;
-	fprintf(stderr, "dlrun: %s: cannot be executed: %s\n", argv[0], strerror(err));
+	fprintf(stderr, "dlrun: %s: cannot be executed: %s\n", shown(argv[0]), strerror(err));
 	_exit(126);
 }
 

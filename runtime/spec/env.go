@@ -27,6 +27,11 @@ func environment(image []string, workdir string, host Host, o Options) (vars, er
 		// A token for the Slurm controller is worth more than the job.
 		delete(env, "SLURM_JWT")
 	}
+	for _, entry := range image {
+		if strings.ContainsRune(entry, 0) { // what follows it would be further variables, ahead of all others
+			return nil, fmt.Errorf("the image's environment entry %q holds a zero byte", entry)
+		}
+	}
 	maps.Copy(env, parseVars(image))
 	if o.Home != nil {
 		env["HOME"] = homeDir(host)

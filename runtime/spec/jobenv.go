@@ -27,11 +27,14 @@ func jobVars() []jobVar {
 	return []jobVar{
 		// Slurm
 		{"SLURM_HOSTFILE", file},
+		{"SLURM_CONF", file},
 		{"SLURM_*", nothing},
 		{"SLURMD_NODENAME", nothing},
 		// PBS, LSF, Grid Engine
 		{"PBS_NODEFILE", file},
+		{"PBS_GPUFILE", file},
 		{"PBS_*", nothing},
+		{"LSB_HOSTFILE", file},
 		{"LSB_DJOB_HOSTFILE", file},
 		{"LSB_DJOB_RANKFILE", file},
 		{"LSB_AFFINITY_HOSTFILE", file},
@@ -52,10 +55,16 @@ func jobVars() []jobVar {
 		{"PMI*", nothing},
 		{"OMPI_*", nothing},
 		{"PRTE_*", nothing},
+		{"I_MPI_HYDRA_HOST_FILE", file},
+		{"I_MPI_HYDRA_MACHINE_FILE", file},
 		{"I_MPI_*", nothing},
 		{"HYDI_*", nothing},
 		{"UCX_*", nothing},
 		{"FI_*", nothing},
+		{"NCCL_CONF_FILE", file},
+		{"NCCL_TOPO_FILE", file},
+		{"NCCL_GRAPH_FILE", file},
+		{"NCCL_TUNER_CONFIG_PATH", file},
 		{"NCCL_*", nothing},
 		// threads and accelerators
 		{"OMP_*", nothing},

@@ -205,7 +205,7 @@ func TestJobFiles(t *testing.T) {
 		{name: "gone", host: spec.Host{Env: []string{"PBS_NODEFILE=/var/spool/pbs/aux/1"}}, want: []string{tmp, home, cwd}},
 		{name: "relative", host: spec.Host{Env: []string{"PBS_NODEFILE=nodes"}}, exist: []string{"nodes", "/data/project/nodes"}, want: []string{tmp, home, cwd}},
 		{name: "a directory in its place", host: spec.Host{Env: []string{"PBS_NODEFILE=/"}}, exist: []string{"//"}, want: []string{tmp, home, cwd}},
-		{name: "an unmarked variable", host: spec.Host{Env: []string{"PBS_O_WORKDIR=/w", "SLURM_CONF=/c"}}, exist: []string{"/w/", "/c"}, want: []string{tmp, home, cwd}},
+		{name: "an unmarked variable", host: spec.Host{Env: []string{"PBS_O_WORKDIR=/w", "OMP_NUM_THREADS=/c"}}, exist: []string{"/w/", "/c"}, want: []string{tmp, home, cwd}},
 		{name: "the image's value binds nothing", env: []string{"PBS_NODEFILE=/secret"}, exist: []string{"/secret"}, want: []string{tmp, home, cwd}},
 		{name: "-e takes it elsewhere", host: spec.Host{Env: []string{"PBS_NODEFILE=/n"}}, o: spec.Options{Env: []string{"PBS_NODEFILE=/m"}}, exist: []string{"/n", "/m"}, want: []string{tmp, home, cwd}},
 		{name: "unset", host: spec.Host{Env: []string{"PBS_NODEFILE=/n"}}, o: spec.Options{UnsetEnv: []string{"PBS_*"}}, exist: []string{"/n"}, want: []string{tmp, home, cwd}},

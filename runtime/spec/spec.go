@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -115,6 +116,11 @@ func Paths(o Options, host Host) ([]string, error) {
 func New(config *v1.ConfigFile, root Root, host Host, o Options) (*specs.Spec, error) {
 	if len(o.Args) == 0 {
 		return nil, errors.New("no command to run")
+	}
+	for _, arg := range o.Args {
+		if strings.ContainsRune(arg, 0) { // an image's ENTRYPOINT may
+			return nil, fmt.Errorf("the argument %q holds a zero byte", arg)
+		}
 	}
 	explicit, err := parseVolumes(o, host.Cwd)
 	if err != nil {
