@@ -82,7 +82,7 @@ func run(j *job, scratch *Scratch, note func(string)) (int, error) {
 	defer time.AfterFunc(time.Second, shrink).Stop()
 	code, err := wait(pid)
 	prelude.SetCommand(-1, false)
-	if err == nil && code != 0 && j.Options.Offer != "" {
+	if err == nil && code != 0 && code != 126 && code != 127 && j.Options.Offer != "" {
 		err = explainMPI(s, j.Options.Offer)
 	}
 	return code, err

@@ -18,6 +18,11 @@ func (e *UntrustedError) Error() string {
 	return fmt.Sprintf("the store is not to be trusted: %s %s", e.Path, e.Reason)
 }
 
+// Hint says what to type.
+func (e *UntrustedError) Hint() string {
+	return "--cache DIR names another; whose stores are trusted besides, /etc/dlrun/config.toml says (owners)"
+}
+
 // StoreError says that the store cannot take the image.
 type StoreError struct {
 	Dir  string // the store
@@ -28,7 +33,7 @@ type StoreError struct {
 
 func (e *StoreError) Error() string {
 	s := fmt.Sprintf("the store %s does not hold the image and cannot take it: %v", e.Dir, e.Err)
-	if e.Need > 0 && e.Free >= 0 {
+	if e.Free >= 0 && e.Need > e.Free { // else it is not by these that it failed
 		s += fmt.Sprintf(" (at least %d bytes needed, %d free)", e.Need, e.Free)
 	}
 	return s

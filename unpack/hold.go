@@ -63,8 +63,8 @@ func (s *Store) keep(f *os.File) error {
 	return nil
 }
 
-// usedEvery is how often the last use of an image is written down.
-const usedEvery = 24 * time.Hour
+// usedEvery is how often the last use of an image is written down: the order in which images are removed is as exact.
+const usedEvery = time.Minute
 
 // touch notes that an image is used. Where that cannot be written it is not. A time in the future is of a clock that
 // was wrong.

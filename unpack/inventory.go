@@ -192,7 +192,12 @@ func (s *Store) inventory(ctx context.Context) (*inventory, error) {
 		switch name := e.Name(); name {
 		case "layers", "merged", "roots":
 		case "tmp":
-			v.garbage += diskUsage(filepath.Join(s.dir, name))
+			dir := filepath.Join(s.dir, name)
+			v.garbage += diskUsage(dir)
+			if fi, err := e.Info(); err == nil { // the directory itself stays
+				own := fi.Sys().(*syscall.Stat_t).Blocks * 512
+				v.garbage, v.other = v.garbage-own, v.other+own
+			}
 		default:
 			v.other += diskUsage(filepath.Join(s.dir, name))
 		}

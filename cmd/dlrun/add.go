@@ -36,6 +36,7 @@ adapter keeps its meaning: ENTRYPOINT, and the caller's directory at /tmp.`,
 				return err
 			}
 			a.name, a.src = args[0], args[1]
+			a.saysRun, a.saysLazy = c.Flags().Changed("run"), c.Flags().Changed("lazy")
 			return a.run(c.Context())
 		},
 	}
@@ -55,6 +56,7 @@ adapter keeps its meaning: ENTRYPOINT, and the caller's directory at /tmp.`,
 type adding struct {
 	name, src, dataset            string
 	update, noLayers, lazy, asRun bool
+	saysRun, saysLazy             bool // --run and --lazy are given, as true or false
 	image                         imageFlags
 	get                           getFlags
 	store                         storeFlags
@@ -80,6 +82,11 @@ func (a *adding) run(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	if image, err := a.ds.Recover(ctx); err != nil {
+		return fmt.Errorf("undo an earlier add, which was killed: %w", err)
+	} else if image != "" {
+		note(a.speech.quiet, "an earlier add, which was killed, is undone in %s", image)
+	}
 	if a.had, err = a.ds.Container(ctx, a.name); err != nil {
 		return err
 	}
@@ -238,8 +245,14 @@ func (a *adding) change(ctx context.Context, change *annex.Change, fetch bool) e
 		return err
 	}
 	container := annex.Container{Name: a.name, Image: a.path, Format: a.format()}
-	if a.lazy {
+	if a.lazy || !a.saysLazy && strings.HasSuffix(a.had.Image, "/index.json") {
 		container.Image += "/index.json"
+	}
+	if a.had.Image != "" && !a.update && !adapterOptions.MatchString(a.had.Format) && container != a.had {
+		return &usageError{
+			fmt.Sprintf("the container %s is registered as %s, called by %q", a.name, a.had.Image, a.had.Format),
+			fmt.Sprintf("dlrun add --update … %s %s registers it in the form that is asked for", a.name, a.src),
+		}
 	}
 	if err := change.Register(ctx, container); err != nil {
 		return err
@@ -333,6 +346,8 @@ func (a *adding) format() string {
 		words = append(words, strings.Fields(adapter[1])...)
 	} else if a.asRun {
 		words = append(words, "run")
+	} else if strings.HasPrefix(a.had.Format, "dlrun ") && !a.saysRun && a.image.tag+a.image.repoTag+a.image.config == "" {
+		return a.had.Format // --update replaces the image, and --run=false the form
 	}
 	if a.own && adapter == nil {
 		for _, pick := range [][2]string{{"--tag", a.image.tag}, {"--repo-tag", a.image.repoTag}, {"--config", a.image.config}} {

@@ -235,7 +235,7 @@ func storedID(c *cobra.Command, s *unpack.Store, arg string, image *imageFlags) 
 	}
 	var found []string
 	for _, i := range list {
-		if len(arg) >= 4 && strings.HasPrefix(i.ID, strings.TrimPrefix(arg, "sha256:")) {
+		if arg != "" && strings.HasPrefix(i.ID, strings.TrimPrefix(arg, "sha256:")) {
 			found = append(found, i.ID)
 		}
 	}
@@ -294,7 +294,7 @@ What a run uses stays.`,
 		},
 	}
 	c.Flags().Var(&size, "max-size", "remove images until the store takes no more than `SIZE`, as in 20G (0: all that are not in use)")
-	c.Flags().Var(&olderThan, "older-than", "remove images not used for `AGE`, as in 30d, 12h")
+	c.Flags().Var(&olderThan, "older-than", "remove images not used for `AGE`, as in 30d, 12h; a number alone is days")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be removed")
 	return c
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -26,21 +27,21 @@ func configFiles() []string {
 	return files
 }
 
-// fillFlags sets the flags that the command line left alone: from DLRUN_NAME (for a flag that repeats, values
-// separated by commas), else from the first configuration file that names it.
+// fillFlags sets the flags that the command line left alone: from DLRUN_NAME, else from the first configuration file that names
+// it. The values of a flag that repeats add up: those of the site, of the user, of the variable, of the command line.
 func fillFlags(fs *pflag.FlagSet, files []string) error {
 	for _, name := range os.Environ() {
 		name, value, _ := strings.Cut(name, "=")
 		name, ours := strings.CutPrefix(name, "DLRUN_")
 		f := fs.Lookup(strings.ReplaceAll(strings.ToLower(name), "_", "-"))
-		if !ours || f == nil || value == "" || isSet(fs, f) {
+		if !ours || f == nil || value == "" || isSet(fs, f) && !repeats(f) {
 			continue // a variable of another verb, or of somebody's scripts; an empty one says nothing
 		}
 		values := []string{value}
-		if _, repeats := f.Value.(pflag.SliceValue); repeats {
-			values = strings.Split(value, ",")
+		if repeats(f) {
+			values = listed(f.Name, value)
 		}
-		if err := setAll(fs, f.Name, values); err != nil {
+		if err := setAll(fs, f, values); err != nil {
 			return fmt.Errorf("DLRUN_%s: %w", name, err)
 		}
 		setFrom(fs, f.Name, "DLRUN_"+name)
@@ -55,7 +56,14 @@ func fillFlags(fs *pflag.FlagSet, files []string) error {
 				continue // see siteOwners
 			}
 			f := fs.Lookup(key)
-			if f == nil || isSet(fs, f) {
+			if f == nil && !quietly(fs) && !slices.Contains(allFlags(), key) {
+				what := fmt.Sprintf("there is no key %q", key)
+				if key == "owners" {
+					what = key + " counts in " + siteConfig + " alone"
+				}
+				note(false, "%s: %s", file, what)
+			}
+			if f == nil || isSet(fs, f) && !repeats(f) {
 				continue // a key of another verb
 			}
 			list, isList := value.([]any)
@@ -74,7 +82,7 @@ func fillFlags(fs *pflag.FlagSet, files []string) error {
 				_ = fs.SetAnnotation(key, passed, []string{fmt.Sprintf("%s names $%s, which is not set", file, missing)})
 				continue
 			}
-			if err := setAll(fs, key, values); err != nil {
+			if err := setAll(fs, f, values); err != nil {
 				return fmt.Errorf("%s: %s: %w", file, key, err)
 			}
 			setFrom(fs, key, file)
@@ -120,13 +128,51 @@ func isSet(fs *pflag.FlagSet, f *pflag.Flag) (set bool) {
 	return set
 }
 
-func setAll(fs *pflag.FlagSet, name string, values []string) error {
+// setAll sets f, or puts values before those that it has.
+func setAll(fs *pflag.FlagSet, f *pflag.Flag, values []string) error {
+	if list, ok := f.Value.(pflag.SliceValue); ok && isSet(fs, f) {
+		return list.Replace(append(values, list.GetSlice()...))
+	}
 	for _, v := range values {
-		if err := fs.Set(name, v); err != nil {
+		if err := fs.Set(f.Name, v); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func repeats(f *pflag.Flag) bool {
+	_, ok := f.Value.(pflag.SliceValue)
+	return ok
+}
+
+// listed are the values in a variable of a flag that repeats: a line each, or between commas, where the values have none.
+func listed(flag, value string) []string {
+	if strings.Contains(value, "\n") || flag == "mount" || flag == "tmpfs" {
+		return strings.FieldsFunc(value, func(r rune) bool { return r == '\n' })
+	}
+	return strings.Split(value, ",")
+}
+
+// allFlags are the names of the flags of all verbs.
+func allFlags() []string {
+	var names []string
+	var visit func(c *cobra.Command)
+	visit = func(c *cobra.Command) {
+		c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+		c.PersistentFlags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+		for _, sub := range c.Commands() {
+			visit(sub)
+		}
+	}
+	visit(newRoot())
+	return names
+}
+
+// quietly reports whether --quiet is given.
+func quietly(fs *pflag.FlagSet) bool {
+	f := fs.Lookup("quiet")
+	return f != nil && f.Value.String() == "true"
 }
 
 // siteOwners returns the uids whose stores the administrator trusts.

@@ -90,17 +90,18 @@ func (f *limitFlag) GetSlice() []string { return f.text }
 
 // parseSize reads a number with a unit or without: 500M and 500MB are 500 million, 500MiB is 500<<20.
 func parseSize(text string) (int64, error) {
-	digits := strings.TrimRight(text, "kKMGTiB")
+	text = strings.ReplaceAll(strings.ToUpper(text), " ", "")
+	digits := strings.TrimRight(text, "KMGTIB")
 	number, err := strconv.ParseFloat(digits, 64)
 	if err != nil || number < 0 || math.IsNaN(number) {
 		return 0, fmt.Errorf("%q is no size", text)
 	}
 	base := 1000.0
 	unit := strings.TrimSuffix(text[len(digits):], "B")
-	if short, ok := strings.CutSuffix(unit, "i"); ok {
+	if short, ok := strings.CutSuffix(unit, "I"); ok {
 		base, unit = 1024, short
 	}
-	power := strings.Index("KMGT", strings.ToUpper(unit)) + 1
+	power := strings.Index("KMGT", unit) + 1
 	if unit == "" {
 		power = 0
 	} else if len(unit) != 1 {

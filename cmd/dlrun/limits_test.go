@@ -49,12 +49,12 @@ func TestLimitFlag(t *testing.T) {
 }
 
 func TestParseSize(t *testing.T) {
-	for text, want := range map[string]int64{"0": 0, "7": 7, "1k": 1000, "1K": 1000, "2MB": 2_000_000, "2MiB": 2 << 20, "1.5G": 1_500_000_000, "3TiB": 3 << 40, "1KiB": 1024} {
+	for text, want := range map[string]int64{"0": 0, "7": 7, "1k": 1000, "1K": 1000, "2MB": 2_000_000, "2MiB": 2 << 20, "1.5G": 1_500_000_000, "3TiB": 3 << 40, "1KiB": 1024, "1g": 1e9, "20 GB": 20e9, "1gib": 1 << 30} {
 		if got, err := parseSize(text); err != nil || got != want {
 			t.Errorf("%s: %d %v, want %d", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "B", "k", "1kk", "1x", "-1", "NaN", "1e30", "1 k", "Inf"} {
+	for _, text := range []string{"", "B", "k", "1kk", "1x", "-1", "NaN", "1e30", "1 k k", "Inf"} {
 		if got, err := parseSize(text); err == nil {
 			t.Errorf("%q is %d", text, got)
 		}

@@ -52,7 +52,7 @@ func printable(s string) string {
 // note prints something that is worth knowing and stops nothing.
 func note(quiet bool, format string, args ...any) {
 	if !quiet {
-		fmt.Fprintf(os.Stderr, "dlrun: "+format+"\n", args...)
+		fmt.Fprintf(os.Stderr, "dlrun: %s\n", strings.ReplaceAll(strings.TrimSpace(fmt.Sprintf(format, args...)), "\n", "\ndlrun:   "))
 	}
 }
 

@@ -41,7 +41,7 @@ func execute(args []string) int {
 	var held sync.Mutex
 	ctx = context.WithValue(ctx, undoKey{}, &held)
 	sigs := make(chan os.Signal, 1)
-	signal.Notify(sigs, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(sigs, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	go func() {
 		sig, _ := (<-sigs).(syscall.Signal)
 		cancel(&interrupted{128 + int(sig)})

@@ -90,23 +90,24 @@ func TestFillFlags(t *testing.T) {
 		}
 	}
 	write(user, "tmp = 'host'\nvolume = ['/u1', '/u2:/x:ro']\n")
-	write(site, "tmp = 'private'\nhostname = 'site'\nnetwork = 'none'\nread-only = true\nno-such-key = 1\n")
+	write(site, "tmp = 'private'\nhostname = 'site'\nnetwork = 'none'\nvolume = ['/s']\nkeep-env = ['S*']\nread-only = true\nno-such-key = 1\n")
 	t.Setenv("DLRUN_NETWORK", "host")
 	t.Setenv("DLRUN_KEEP_ENV", "A*,B*")
 	t.Setenv("DLRUN_HOSTNAME", "variable")
+	t.Setenv("DLRUN_MOUNT", "type=bind,src=/a,dst=/b\ntype=tmpfs,dst=/t")
 	t.Setenv("DLRUN_NO_SUCH_FLAG", "1")
 
 	f := &runFlags{}
 	c := &cobra.Command{}
 	f.register(c.Flags())
-	if err := c.ParseFlags([]string{"--hostname=flag"}); err != nil {
+	if err := c.ParseFlags([]string{"--hostname=flag", "--keep-env=F*", "-v", "/f1", "-v", "/f2"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := fillFlags(c.Flags(), []string{user, site, filepath.Join(dir, "absent.toml")}); err != nil {
 		t.Fatal(err)
 	}
-	got := []string{f.run.Hostname, f.run.Network, f.run.Tmp, strings.Join(f.run.KeepEnv, " "), strings.Join(f.run.Volumes, " ")}
-	if want := "flag host host A* B* /u1 /u2:/x:ro"; strings.Join(got, " ") != want {
+	got := []string{f.run.Hostname, f.run.Network, f.run.Tmp, strings.Join(f.run.KeepEnv, " "), strings.Join(f.run.Volumes, " "), strings.Join(f.run.Mounts, " ")}
+	if want := "flag host host S* A* B* F* /s /u1 /u2:/x:ro /f1 /f2 type=bind,src=/a,dst=/b type=tmpfs,dst=/t"; strings.Join(got, " ") != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if !f.run.ReadOnly {

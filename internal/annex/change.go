@@ -2,6 +2,7 @@ package annex
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -92,8 +93,92 @@ func (d *Dataset) Begin(ctx context.Context, path string) (*Change, error) {
 	if len(unsaved) > 0 {
 		return nil, &hinted{fmt.Errorf("%s has changes that are not saved", unsaved[0]), "datalad save " + unsaved[0]}
 	}
-	c.config, err = os.ReadFile(filepath.Join(d.Root, configFile))
-	return c, err
+	if c.config, err = os.ReadFile(filepath.Join(d.Root, configFile)); err != nil {
+		return nil, err
+	}
+	return c, c.log(ctx)
+}
+
+// record is what the next dlrun needs to undo a change whose process was killed.
+type record struct {
+	Head           string   // the commit that the change is made on
+	Image          string   // relative to the root of the dataset
+	Tracked, There bool     // as in Change
+	Config         []byte   // of DataLad before
+	Brought        []string // keys
+}
+
+// recordFile is in the git directory, where git and git-annex pass it over.
+func (d *Dataset) recordFile(ctx context.Context) (string, error) {
+	dir, err := d.git(ctx, "", "rev-parse", "--absolute-git-dir")
+	return filepath.Join(strings.TrimSuffix(dir, "\n"), "dlrun-change.json"), err
+}
+
+func (d *Dataset) head(ctx context.Context) (string, error) {
+	head, err := d.git(ctx, "", "rev-parse", "HEAD")
+	return strings.TrimSuffix(head, "\n"), err
+}
+
+// log writes the record.
+func (c *Change) log(ctx context.Context) error {
+	file, err := c.d.recordFile(ctx)
+	if err != nil {
+		return err
+	}
+	head, err := c.d.head(ctx)
+	if err != nil {
+		return err
+	}
+	raw, err := json.Marshal(record{head, c.image, c.tracked, c.there, c.config, c.brought})
+	if err != nil {
+		return err
+	}
+	return replace(file, raw)
+}
+
+// unlog removes the record: the change is made, or undone.
+func (c *Change) unlog(ctx context.Context) error {
+	file, err := c.d.recordFile(ctx)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(file); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Recover undoes a change that was killed, and returns the path of its image, or "" where there is none. The caller holds the
+// lock. Where something has been committed since, what there is stays: it may be the user's by now.
+func (d *Dataset) Recover(ctx context.Context) (image string, err error) {
+	file, err := d.recordFile(ctx)
+	if err != nil {
+		return "", err
+	}
+	raw, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	var r record
+	head, err := d.head(ctx)
+	if err != nil {
+		return "", err
+	}
+	if json.Unmarshal(raw, &r) != nil || r.Head != head || !filepath.IsLocal(r.Image) {
+		return "", os.Remove(file)
+	}
+	c := &Change{d: d, image: r.Image, tracked: r.Tracked, there: r.There, config: r.Config, brought: r.Brought}
+	if _, same, err := d.ask(ctx, "diff", "--quiet", "--", configFile); err != nil {
+		return "", err
+	} else if !same { // edited since
+		if c.config, err = os.ReadFile(filepath.Join(d.Root, configFile)); err != nil {
+			return "", err
+		}
+	}
+	return r.Image, c.Undo(ctx)
 }
 
 // Track puts the image under version control: layers into the annex, all else into git. A layer that is not on disk is registered
@@ -155,7 +240,7 @@ func (c *Change) note(ctx context.Context, keys string) error {
 			c.brought = append(c.brought, key)
 		}
 	}
-	return nil
+	return c.log(ctx)
 }
 
 // Register tells datalad-container of the image, as `datalad containers-add` does.
@@ -179,8 +264,11 @@ func (c *Change) Commit(ctx context.Context, message string) (changed bool, err 
 		paths = append(paths, c.image)
 	}
 	_, same, err := c.d.ask(ctx, append([]string{"diff", "--cached", "--quiet", "HEAD"}, paths...)...)
-	if err != nil || same {
+	if err != nil {
 		return false, err
+	}
+	if same {
+		return false, c.unlog(ctx)
 	}
 	if _, err := c.d.git(ctx, "", append([]string{"commit", "--quiet", "-m", message}, paths...)...); err != nil {
 		return false, err
@@ -190,7 +278,7 @@ func (c *Change) Commit(ctx context.Context, message string) (changed bool, err 
 	if err == nil && ok && strings.HasPrefix(head, "adjusted/") {
 		_, err = c.d.git(ctx, "", "annex", "sync", "--quiet", "--no-push", "--no-pull", "--no-commit", "--no-resolvemerge", "--no-content")
 	}
-	return true, err
+	return true, errors.Join(err, c.unlog(ctx))
 }
 
 // Undo brings back what was there at Begin, after an error, also one of a context that is done. Where files were there that git
@@ -211,7 +299,7 @@ func (c *Change) Undo(ctx context.Context) error {
 	}
 	do("", append([]string{"reset", "--quiet", "HEAD"}, paths...)...)
 	if c.there && !c.tracked {
-		return errors.Join(problems...)
+		return errors.Join(append(problems, c.unlog(ctx))...)
 	}
 	problems = append(problems, os.RemoveAll(filepath.Join(d.Root, c.image)))
 	if c.tracked {
@@ -222,7 +310,7 @@ func (c *Change) Undo(ctx context.Context) error {
 	if len(c.brought) > 0 {
 		do(strings.Join(c.brought, "\n")+"\n", "annex", "dropkey", "--quiet", "--force", "--batch")
 	}
-	return errors.Join(problems...)
+	return errors.Join(append(problems, c.unlog(ctx))...)
 }
 
 // removeEmpty removes the directories above the image that hold nothing, as git would.
