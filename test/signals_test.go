@@ -35,6 +35,7 @@ func rounds(t *testing.T, few int) int {
 // passed are the signals that dlrun passes on.
 var passed = []syscall.Signal{
 	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH, unix.SIGCONT, unix.SIGTSTP,
+	unix.SIGXCPU, unix.SIGPWR, 40, // a batch system's, and a real-time signal
 }
 
 // listener is a run of the payload "signals", which says what it gets.

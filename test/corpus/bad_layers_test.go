@@ -113,6 +113,10 @@ func lies() []row {
 	}
 	damagedTar := func(change func([]byte) []byte) image { return layers(a.with(change)) }
 	return []row{
+		{name: "two layers, the second one with the diff_id of the first", image: layers(a, tarOf(file("other", "x"))).withConfig(func(c object) {
+			ids := c["rootfs"].(object)["diff_ids"].([]any)
+			ids[1] = ids[0]
+		}), refused: []string{"the image config says"}},
 		{name: "a bit of the blob", image: as(flip(blobOf, 100)), refused: []string{sum}},
 		{name: "the last bit of the blob", image: as(flip(blobOf, -1)), refused: []string{sum}},
 		{name: "the first bit of the blob", image: as(flip(blobOf, 0)), refused: []string{sum}},

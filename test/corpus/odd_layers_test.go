@@ -17,6 +17,8 @@ func whiteouts() []row {
 		{name: "of nothing", image: two(whiteout("none"), whiteout("d/none"), file("new", "n")), want: checks(lacks("none"), hasFile("new", "n"))},
 		{name: "deep down without parents", image: two(whiteout("d/s/b")), want: checks(lacks("d/s/b"), hasDir("d", "0750"), hasDir("d/s", "0755"))},
 		{name: "of what is in a directory that is new", image: two(whiteout("new/x")), want: checks(hasDir("new", "0755"))},
+		{name: "of a directory after one in it", image: two(whiteout("d/a"), whiteout("d")), want: checks(lacks("d")), unlike: true},
+		{name: "of a directory before one in it", image: two(whiteout("d"), whiteout("d/s/b")), want: checks(lacks("d")), unlike: true},
 		{name: "as a directory entry", image: two(dir(".wh.d"), file("x", "")), want: checks(lacks("d"))},
 		{name: "as a link", image: two(link(".wh.f", "/dev/null"), file("x", "")), want: checks(lacks("f"))},
 		{name: "as a device", image: two(device(tar.TypeChar, ".wh.f", 0, 0), file("x", "")), want: checks(lacks("f"))},
@@ -113,6 +115,9 @@ func types() []row {
 func links() []row {
 	return []row{
 		{name: "hard", image: layers(tarOf(file("a", "x"), hard("b", "a"), hard("c", "b"), dir("d"), hard("d/e", "./a"))), want: checks(together("a", "b", "c", "d/e"))},
+		{name: "hard to a hard link into a lower layer, whose name is taken later", image: layers(tarOf(file("c", "old")), tarOf(hard("b", "c"), hard("e", "b"), file("b", "new"))), want: checks(hasFile("e", "old"), hasFile("b", "new"))},
+		{name: "hard to a hard link whose name becomes a link", image: layers(tarOf(file("c", "old")), tarOf(hard("b", "c"), hard("e", "b"), link("b", "/x"))), want: checks(hasFile("e", "old"), hasLink("b", "/x"))},
+		{name: "hard to a hard link whose directory is taken", image: layers(tarOf(file("c", "old")), tarOf(hard("d/b", "c"), hard("e", "d/b"), file("d", "new"))), want: checks(hasFile("e", "old"), hasFile("d", "new"))},
 		{name: "hard to an absolute name", image: layers(tarOf(file("a", "x"), hard("b", "/a"))), want: checks(together("a", "b"))},
 		{name: "hard to a symbolic link", image: layers(tarOf(file("a", "x"), link("s", "a"), hard("t", "s"))), want: checks(hasLink("t", "a"))},
 		{name: "hard to a dangling link", image: layers(tarOf(link("s", "/nowhere"), hard("t", "s"))), want: checks(hasLink("t", "/nowhere"))},

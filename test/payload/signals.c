@@ -21,7 +21,7 @@ int main(int argc, char **argv)
 {
 	struct sigaction a = {.sa_sigaction = note, .sa_flags = SA_SIGINFO | SA_RESTART};
 	sigfillset(&a.sa_mask);
-	for (int sig = 1; sig < SIGRTMIN; sig++)
+	for (int sig = 1; sig <= SIGRTMAX; sig++)
 		if (sig != SIGKILL && sig != SIGSTOP && sig != SIGCHLD)
 			sigaction(sig, &a, NULL);
 	(void)!write(1, "ready\n", 6);
