@@ -7,7 +7,7 @@ import "fmt"
 type Limits struct {
 	IndexSize    int64 // bytes of index.json and of a nested index; default 4 MiB
 	ManifestSize int64 // bytes of a manifest; default 4 MiB
-	ConfigSize   int64 // bytes of a config; default 16 MiB
+	ConfigSize   int64 // bytes of a config; default 4 MiB
 	IndexDepth   int64 // indexes within indexes, index.json not counted; default 8
 	Indexes      int64 // nested indexes read in one search; default 256
 	IndexEntries int64 // entries seen in one search, over all indexes; default 20 000
@@ -17,7 +17,7 @@ type Limits struct {
 const (
 	maxIndexSize    = 4 << 20
 	maxManifestSize = 4 << 20
-	maxConfigSize   = 16 << 20
+	maxConfigSize   = 4 << 20
 	maxIndexDepth   = 8
 	maxIndexes      = 256
 	maxIndexEntries = 20000

@@ -63,7 +63,7 @@ func TestRefusedSaved(t *testing.T) {
 		{"config is a fifo", inPlace(func(n string) error { return syscall.Mkfifo(n, 0o600) }), []string{"read config", "is a fifo"}},
 		{"config is a device", inPlace(func(n string) error { return os.Symlink("/dev/zero", n) }), []string{"is a device"}},
 		{"config in a loop", inPlace(func(n string) error { return os.Symlink(n, n) }), []string{"too many levels"}},
-		{"config is huge", edit(func(e *savedEntry) { e.Config = "big" }), []string{"big is not an image config: it has more than 16777216 bytes"}},
+		{"config is huge", edit(func(e *savedEntry) { e.Config = "big" }), []string{"big is not an image config: it has more than 4194304 bytes"}},
 		{"config is no JSON", edit(func(e *savedEntry) { e.Config = "text" }), []string{"config ", "text", "invalid character"}},
 		{"fewer layers", edit(func(e *savedEntry) { e.Layers = nil }), []string{"1 diff_ids, manifest.json 0 layers"}},
 		{"more layers", edit(func(e *savedEntry) { e.Layers = append(e.Layers, e.Layers[0]) }), []string{"1 diff_ids, manifest.json 2 layers"}},

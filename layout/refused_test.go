@@ -140,7 +140,7 @@ func TestRefused(t *testing.T) {
 		{"config beyond the limit", func(s *site) string {
 			s.index(s.manifest(other, func(m *v1.Manifest) { m.Config.Size = 1 << 40 }))
 			return s.dir
-		}, layout.Options{}, []string{"read config", "1099511627776", "at most 16777216"}},
+		}, layout.Options{}, []string{"read config", "1099511627776", "at most 4194304"}},
 		{"embedded data of another content", func(s *site) string {
 			m := s.manifest(other)
 			s.must(os.Remove(s.path(m.Digest)))

@@ -141,10 +141,16 @@ type terminal struct {
 // atTerminal starts an interactive bash of the desk's user at a pty of 24 by 80.
 func atTerminal(t *testing.T, d *desk) *terminal {
 	t.Helper()
+	return atShell(t, d, "--noediting")
+}
+
+// atShell is atTerminal with more flags of bash.
+func atShell(t *testing.T, d *desk, flags ...string) *terminal {
+	t.Helper()
 	master, slave := openPTY(t)
 	defer slave.Close()
 	// It must live until its jobs have been found below it.
-	cmd := d.commandContext(context.WithoutCancel(t.Context()), "bash", "--norc", "--noprofile", "--noediting", "-i")
+	cmd := d.commandContext(context.WithoutCancel(t.Context()), "bash", append(append([]string{"--norc", "--noprofile"}, flags...), "-i")...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Setctty = true, true
 	if err := cmd.Start(); err != nil {
@@ -539,4 +545,26 @@ func alive(pid int) bool {
 	}
 	_, rest, _ := strings.Cut(string(stat), ") ")
 	return !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
+}
+
+// TestJobOfEditor: a shell that edits its line has the terminal in modes of its own while a job begins in the background.
+func TestJobOfEditor(t *testing.T) {
+	d := newDesk(t)
+	inputrc := filepath.Join(d.dir, "inputrc")
+	if err := os.WriteFile(inputrc, []byte("set enable-bracketed-paste off\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d.env = append(d.env, "INPUTRC="+inputrc)
+	term := atShell(t, d)
+	term.typed("dlrun $TINY -- cat &\n")
+	term.typed("until jobs | grep Stopped; do sleep 0.1; done; echo sto''pped\n")
+	term.expect(`\nstopped`)
+	term.typed("fg\n")
+	until(t, "raw modes", func() bool { return rawModes(t, term.master) })
+	term.typed("hello\n")
+	term.expect(`\nhello\nhello\n`) // echoed, and said by cat
+	term.typed("\x04")
+	term.expect(`\$ $`)
+	term.typed("dlrun $TINY -- sh -c 'echo one; echo two' & wait\n")
+	term.expect(`one\ntwo\n`)
 }

@@ -258,13 +258,16 @@ func (x *extractor) descend(dir string) (*node, string, error) {
 	return n, at, nil
 }
 
+// nodeMemory is about what a directory takes besides its name, in bytes.
+const nodeMemory = 400
+
 // directory returns the node of the directory name in parent. A file that is in
 // the way is removed, and the directory then is none that a lower layer knows.
 func (x *extractor) directory(parent *node, at, name string) (*node, error) {
 	if kid := parent.kids[name]; kid != nil {
 		return kid, nil
 	}
-	if err := x.budget.remember(len(name) + 160); err != nil {
+	if err := x.budget.remember(len(name) + nodeMemory); err != nil {
 		return nil, err
 	}
 	x.dirs++

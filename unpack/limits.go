@@ -18,7 +18,7 @@ type Limits struct {
 	Density int64 // entries it may have beyond 50 000 per KiB of its blob; default 16
 	Path    int64 // bytes of a name or link target; default 4095, what the kernel takes
 	Depth   int64 // directories below each other; default 256
-	Memory  int64 // bytes of memory for the directories of the layers being unpacked; default 32 MiB, some 200 000 directories
+	Memory  int64 // bytes of memory for the directories of the layers being unpacked; default 64 MiB, some 150 000 directories
 	Layers  int64 // layers of an image; default 2000
 }
 
@@ -29,7 +29,7 @@ func (l Limits) Fill() Limits {
 		def   int64
 	}{
 		{&l.Reserve, 16 << 20}, {&l.Bytes, 16 << 30}, {&l.Inflate, 8 << 30}, {&l.Ratio, 100}, {&l.Entries, 5_000_000}, {&l.Density, 16}, {&l.Path, 4095},
-		{&l.Depth, 256}, {&l.Memory, 32 << 20}, {&l.Layers, 2000},
+		{&l.Depth, 256}, {&l.Memory, 64 << 20}, {&l.Layers, 2000},
 	} {
 		if *f.value == 0 {
 			*f.value = f.def

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -21,6 +22,9 @@ const (
 	patience = 1500 * time.Millisecond
 	undoing  = 30 * time.Second
 )
+
+// softMemory is where the garbage of a large image or config is collected sooner: 150 MB are promised.
+const softMemory = 100 << 20
 
 // undoKey is where the context of a verb keeps the *sync.Mutex that is held while it undoes what it has done.
 type undoKey struct{}
@@ -51,6 +55,7 @@ func execute(args []string) int {
 		held.Lock()
 		os.Exit(128 + int(sig))
 	}()
+	debug.SetMemoryLimit(softMemory)
 	root := newRoot()
 	root.SetArgs(args)
 	return exitCode(ctx, root.ExecuteContext(ctx))

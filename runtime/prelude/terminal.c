@@ -28,6 +28,8 @@ struct flow {
 static struct {
 	int master; // -1 before the command has its pty
 	bool ready, draining;
+	bool guessed; // its modes are made up, since a shell that edits its line had those of the caller's terminal
+	struct termios made_up;
 	size_t drained;
 	struct flow in, out;
 } pty = {.master = -1};
@@ -52,22 +54,25 @@ static bool in_foreground(void)
 	return prelude.tty >= 0 && tcgetpgrp(prelude.tty) == getpgrp();
 }
 
-static bool has_modes(const struct termios *a)
+static bool has_modes(int fd, const struct termios *a)
 {
 	struct termios now;
-	return !tcgetattr(prelude.tty, &now) && now.c_iflag == a->c_iflag && now.c_oflag == a->c_oflag &&
+	return !tcgetattr(fd, &now) && now.c_iflag == a->c_iflag && now.c_oflag == a->c_oflag &&
 	       now.c_lflag == a->c_lflag;
 }
 
 static void attach(void)
 {
 	struct shared *s = prelude.shared;
-	if (!in_foreground() || (s->attached && has_modes(&s->raw)))
+	if (!in_foreground() || (s->attached && has_modes(prelude.tty, &s->raw)))
 		return;
 	// After a SIGSTOP a shell may give back the raw modes: those are not the caller's.
-	if (!s->raw.c_cflag || !has_modes(&s->raw))
+	if (!s->raw.c_cflag || !has_modes(prelude.tty, &s->raw))
 		if (tcgetattr(prelude.tty, &s->saved))
 			return;
+	if (pty.guessed && has_modes(pty.master, &pty.made_up)) // not yet changed by the command
+		tcsetattr(pty.master, TCSANOW, &s->saved);
+	pty.guessed = false;
 	s->raw = s->saved;
 	cfmakeraw(&s->raw);
 	s->attached = true;
@@ -86,7 +91,7 @@ void terminal_restore(void)
 	sigemptyset(&ttou);
 	sigaddset(&ttou, SIGTTOU); // a background process may set modes with it blocked
 	pthread_sigmask(SIG_BLOCK, &ttou, &old);
-	if (has_modes(&s->raw))
+	if (has_modes(prelude.tty, &s->raw))
 		tcsetattr(prelude.tty, TCSANOW, &s->saved);
 	s->attached = false;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -97,6 +102,19 @@ void terminal_resize(void)
 	struct winsize size;
 	if (pty.master >= 0 && !ioctl(prelude.tty, TIOCGWINSZ, &size))
 		ioctl(pty.master, TIOCSWINSZ, &size);
+}
+
+// In the background the caller's terminal has whatever modes its shell needs. The command's has the usual ones, until it comes to
+// the foreground; the caller's adds the carriage returns.
+static void guess_modes(void)
+{
+	struct termios *m = &pty.made_up;
+	if (in_foreground() || tcgetattr(pty.master, m))
+		return;
+	m->c_iflag = (m->c_iflag | ICRNL) & ~(INLCR | IGNCR);
+	m->c_oflag = (m->c_oflag | OPOST) & ~ONLCR;
+	m->c_lflag |= ICANON | ISIG | IEXTEN | ECHO | ECHOE | ECHOK;
+	pty.guessed = !tcsetattr(pty.master, TCSANOW, m);
 }
 
 static void tell_leader(enum what what, int sig, bool group)
@@ -158,6 +176,7 @@ void terminal_hear(void)
 	case LEADER_READY:
 		pty.ready = true;
 		fcntl(pty.master, F_SETFL, O_NONBLOCK);
+		guess_modes();
 		attach();
 		tell_leader(FRONT_SIGNAL, 0, false);
 		break;
