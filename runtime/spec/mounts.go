@@ -70,7 +70,12 @@ type table struct {
 
 // add appends m and leaves out what it hides.
 func (t *table) add(m specs.Mount) {
-	t.mounts = slices.DeleteFunc(t.mounts, func(o specs.Mount) bool { return within(o.Destination, m.Destination) })
+	for i := range t.mounts {
+		if within(t.mounts[i].Destination, m.Destination) {
+			t.mounts = slices.DeleteFunc(t.mounts, func(o specs.Mount) bool { return within(o.Destination, m.Destination) })
+			break
+		}
+	}
 	t.mounts = append(t.mounts, m)
 }
 

@@ -188,5 +188,7 @@ func absolute(p, cwd string) string {
 
 // within reports whether p is dir or lies below it; both are clean and absolute.
 func within(p, dir string) bool {
-	return p == dir || strings.HasPrefix(p, strings.TrimSuffix(dir, "/")+"/")
+	// Without a new string: a superdataset of thousands makes thousands of mounts, each compared with all before it.
+	dir = strings.TrimSuffix(dir, "/")
+	return strings.HasPrefix(p, dir) && (len(p) > len(dir) && p[len(dir)] == '/' || len(p) == len(dir) && dir != "")
 }
