@@ -229,7 +229,7 @@ func (x *extractor) descend(dir string) (*node, string, error) {
 	depth := int64(0)
 	for c := range strings.SplitSeq(dir, "/") {
 		if depth++; depth > x.budget.limits.Depth {
-			return nil, "", fmt.Errorf("more than %d directories deep", x.budget.limits.Depth)
+			return nil, "", &LimitError{"depth", "directories below each other", x.budget.limits.Depth}
 		}
 		kid := n.kids[c]
 		if kid == nil {

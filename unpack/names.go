@@ -92,7 +92,7 @@ func (l Limits) clean(name string) (string, error) {
 		depth++
 	}
 	if depth > l.Depth {
-		return "", fmt.Errorf("invalid name: %d directories deep, more than %d", depth, l.Depth)
+		return "", &LimitError{"depth", "directories below each other", l.Depth}
 	}
 	return clean, nil
 }

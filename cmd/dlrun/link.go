@@ -114,6 +114,15 @@ func (l *link) run(ctx context.Context, ref string, out io.Writer) error {
 		return err
 	}
 	note(l.speech.quiet, "%s: %d of %d annexed files can be fetched from %s (%d new)", ref, len(places), len(files), hostsOf(places), n)
+	if names, err := annexedBeside(ctx, ds, img, files); err != nil {
+		return err
+	} else if len(names) > 0 {
+		more := ""
+		if len(names) > 1 {
+			more = fmt.Sprintf(" and %d more", len(names)-1)
+		}
+		note(l.speech.quiet, "annexed too, and at no registry: %s%s; dlrun add NAME %s takes them into git, where clones have them", names[0], more, ref)
+	}
 	l.hintAtContainers(ctx, ds, img)
 	return unlinked(ref, missing, problem)
 }
@@ -174,6 +183,35 @@ func trackedFiles(ctx context.Context, ds *annex.Dataset, img *layout.Image) ([]
 		}
 	}
 	return list, nil
+}
+
+// annexedBeside are the annexed files in the image's directory that are no layers: without them a clone cannot tell what the image is.
+func annexedBeside(ctx context.Context, ds *annex.Dataset, img *layout.Image, layers []tracked) ([]string, error) {
+	dir, err := filepath.EvalSymlinks(img.Dir())
+	if err != nil {
+		return nil, err
+	}
+	rel, _ := ds.Rel(dir)
+	files, err := ds.Files(ctx, rel)
+	if err != nil {
+		return nil, err
+	}
+	isLayer := map[string]bool{}
+	for _, f := range layers {
+		if r, ok := ds.Rel(f.Path); ok {
+			isLayer[r] = true
+		}
+	}
+	var names []string
+	for path := range files {
+		switch base := filepath.Base(path); {
+		case isLayer[path]:
+		case base == "index.json" || base == "manifest.json" || base == "oci-layout" || strings.HasSuffix(base, ".json"):
+			names = append(names, path)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // annexedFile finds the annexed file at path, also behind a link to another layer, as docker save makes them.

@@ -126,6 +126,9 @@ func flagError(c *cobra.Command, err error) error {
 	if short := unknown.GetSpecifiedShortnames(); short != "" {
 		return &usageError{fmt.Sprintf("unknown flag -%s", name), "dlrun --help lists the flags; they end at IMAGE"}
 	}
+	if hint := ofOthers[name]; hint != "" {
+		return &usageError{"unknown flag --" + name, hint}
+	}
 	best, distance := "", 1+len(name)/2
 	c.Flags().VisitAll(func(f *pflag.Flag) {
 		if d := editDistance(name, f.Name); d < distance && !f.Hidden {
@@ -137,6 +140,26 @@ func flagError(c *cobra.Command, err error) error {
 		e.hint = "did you mean --" + best + "?"
 	}
 	return e
+}
+
+// ofOthers are flags of docker, podman and apptainer, and what there is in their place.
+var ofOthers = map[string]string{
+	"user":           "the command runs as you; dlrun run honours the image's USER, --root makes it uid 0",
+	"entrypoint":     "dlrun IMAGE -- CMD goes past the ENTRYPOINT",
+	"privileged":     "there are no privileges to give; --device PATH shows a device",
+	"cap-add":        "there are no capabilities to give",
+	"memory":         "limits are those of the shell or of the batch system (ulimit -v, srun --mem)",
+	"cpus":           "affinity is the caller's (taskset, srun --cpus-per-task)",
+	"shm-size":       "/dev/shm is the host's",
+	"publish":        "the network is the host's: its ports are",
+	"ipc":            "it is the host's, always",
+	"detach":         "let the shell do it: dlrun … &",
+	"name":           "containers have no names; ps shows the command",
+	"fakeroot":       "--root",
+	"writable":       "it is, and forgets it at the end; --persist DIR keeps it",
+	"writable-tmpfs": "it is writable, and forgets it at the end; --persist DIR keeps it",
+	"overlay":        "--persist DIR",
+	"containall":     "--pid private; environment, HOME and /tmp are apart always",
 }
 
 // editDistance is Levenshtein's.

@@ -201,7 +201,7 @@ func bombs() []row {
 		{name: "an index.json of 5 MB", image: base.withIndex(func(_ *layout, i object) { i["annotations"] = object{"x": strings.Repeat("x", 5<<20)} }), refused: []string{"index.json", "4194304 bytes", "--limit"}},
 		{name: "an index.json of a tebibyte", image: base.then(func(dir string) error { return sized(1 << 40)(dir + "/index.json") }), refused: []string{"index.json"}},
 		{name: "a manifest of 5 MB", image: base.withManifest(func(m object) { m["annotations"] = object{"x": strings.Repeat("x", 5<<20)} }), refused: []string{"manifest", "--limit"}},
-		{name: "a config of 17 MB", image: base.withConfig(func(c object) { c["comment"] = strings.Repeat("x", 17<<20) }), refused: []string{"config", "--limit"}},
+		{name: "a config of 5 MB", image: base.withConfig(func(c object) { c["comment"] = strings.Repeat("x", 5<<20) }), refused: []string{"config", "--limit"}},
 		{name: "15 000 layers", image: base.withManifest(func(m object) { m["layers"] = repeat(m["layers"].([]any)[0], 15_000) }).
 			withConfig(func(c object) { r := c["rootfs"].(object); r["diff_ids"] = repeat(r["diff_ids"].([]any)[0], 15_000) }), refused: []string{"layers", "--limit"}},
 		{name: "a blob of a tebibyte, as it says", image: base.replaced(sized(1<<40)).withLayer(0, "size", int64(1)<<40), refused: []string{"no space", "free"}},

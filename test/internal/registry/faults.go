@@ -141,7 +141,7 @@ var Faults = []Fault{
 	}, Want: "add up to more"},
 	{Name: "size too small", image: edit(fmt.Sprint(bigSize), "1000"), Want: "it sends 300000 bytes, there should be 1000"},
 	{Name: "config of another content", serve: on("config", func(c *call) { c.w.Write(bytes.ToUpper(c.content())) }), Want: "its content has the digest"},
-	{Name: "config without bounds", image: func(f *Faulty) { edit(fmt.Sprint(len(f.image.blobs[f.image.config])), "1099511627776")(f) }, Want: "at most 16777216"},
+	{Name: "config without bounds", image: func(f *Faulty) { edit(fmt.Sprint(len(f.image.blobs[f.image.config])), "1099511627776")(f) }, Want: "at most 4194304"},
 	{Name: "config endless", serve: on("config", endlessZeros), Want: "its content has the digest"},
 	{Name: "foreign layer", image: func(f *Faulty) {
 		delete(f.image.blobs, f.image.big)
