@@ -3,11 +3,18 @@ package test
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -116,5 +123,66 @@ func TestClient(t *testing.T) {
 		if r.Server == "cdn" && r.Authorization != "" {
 			t.Errorf("the other host has seen credentials: %v", r)
 		}
+	}
+}
+
+// hangsUp closes the first connections without a word.
+type hangsUp struct {
+	net.Listener
+	left atomic.Int32
+}
+
+func (l *hangsUp) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil || l.left.Add(-1) < 0 {
+			return c, err
+		}
+		c.Close()
+	}
+}
+
+// TestHangsUp: a registry of https whose first connections fail is asked again by https, and hears nothing in clear.
+func TestHangsUp(t *testing.T) {
+	const secret = "secret"
+	dir := t.TempDir()
+	var clear atomic.Int32
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.TLS == nil {
+			clear.Add(1)
+		}
+		if _, password, _ := r.BasicAuth(); password != secret {
+			w.Header().Set("WWW-Authenticate", `Basic realm="lab"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+		io.WriteString(w, `{"schemaVersion": 2}`)
+	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	flaky := &hangsUp{Listener: server.Listener}
+	flaky.left.Store(3) // the question whether it speaks https, whether http, and the request
+	server.Listener = flaky
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	addr := strings.TrimPrefix(server.URL, "https://")
+	auth := base64.StdEncoding.EncodeToString([]byte("ann:" + secret))
+	if err := os.WriteFile(filepath.Join(dir, "auth.json"), fmt.Appendf(nil, `{"auths": {%q: {"auth": %q}}}`, addr, auth), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("REGISTRY_AUTH_FILE", filepath.Join(dir, "auth.json"))
+	c, err := client.New(client.Options{Backoff: time.Millisecond, Insecure: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := client.Parse("docker://" + addr + "/lab/tiny:1.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.Manifest(t.Context(), ref.Name()); err != nil {
+		t.Error(err)
+	}
+	if n := clear.Load(); n > 0 || flaky.left.Load() >= 0 {
+		t.Errorf("%d requests in clear, %d connections to close", n, flaky.left.Load())
 	}
 }

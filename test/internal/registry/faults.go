@@ -211,6 +211,7 @@ var Faults = []Fault{
 		c.refuse(501+c.n, "TROUBLE")
 		return true
 	}},
+	{Name: "520 once", serve: first(1, "big", status(520))},
 	{Name: "408 once", serve: first(1, "big", status(408))},
 	{Name: "503", serve: on("big", status(503)), Want: "503 Service Unavailable: TROUBLE: no (5 tries)", Most: 5},
 	{Name: "429 without a word", serve: first(2, "big", status(429))},
