@@ -204,9 +204,7 @@ func annexedBeside(ctx context.Context, ds *annex.Dataset, img *layout.Image, la
 	}
 	var names []string
 	for path := range files {
-		switch base := filepath.Base(path); {
-		case isLayer[path]:
-		case base == "index.json" || base == "manifest.json" || base == "oci-layout" || strings.HasSuffix(base, ".json"):
+		if base := filepath.Base(path); !isLayer[path] && (base == "oci-layout" || strings.HasSuffix(base, ".json")) {
 			names = append(names, path)
 		}
 	}

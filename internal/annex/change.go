@@ -38,12 +38,12 @@ type Layer struct {
 // Lock waits until no other dlrun changes the dataset, and returns how to let the next one in. A file system without locks is gone
 // on with: git guards its own files.
 func (d *Dataset) Lock(ctx context.Context) (unlock func(), err error) {
-	dir, err := d.git(ctx, "", "rev-parse", "--absolute-git-dir")
+	dir, err := d.gitDir(ctx)
 	if err != nil {
 		return nil, err
 	}
 	// The directory itself, so that nothing is left in it.
-	f, err := os.Open(strings.TrimSuffix(dir, "\n"))
+	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -110,8 +110,13 @@ type record struct {
 
 // recordFile is in the git directory, where git and git-annex pass it over.
 func (d *Dataset) recordFile(ctx context.Context) (string, error) {
+	dir, err := d.gitDir(ctx)
+	return filepath.Join(dir, "dlrun-change.json"), err
+}
+
+func (d *Dataset) gitDir(ctx context.Context) (string, error) {
 	dir, err := d.git(ctx, "", "rev-parse", "--absolute-git-dir")
-	return filepath.Join(strings.TrimSuffix(dir, "\n"), "dlrun-change.json"), err
+	return strings.TrimSuffix(dir, "\n"), err
 }
 
 func (d *Dataset) head(ctx context.Context) (string, error) {
